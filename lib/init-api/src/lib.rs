@@ -3,16 +3,25 @@
 //! Encoding and decoding only: no I/O, no allocation, no dependencies. It must not learn what a container, a pod or a
 //! config is. Changing anything here needs a decision record: a running PID 1 and a new agent must understand each other.
 //!
-//! One packet is one message of at most [`MESSAGE_LENGTH_MAX`] bytes. The agent's end is file descriptor
+//! One packet is one message, always [`MESSAGE_LENGTH_MAX`] bytes long. The agent's end is file descriptor
 //! [`AGENT_SOCKET_FD`]. Every request carries an id chosen by the agent; its reply repeats it. PID 1 also speaks
 //! unasked ([`Notice`]). A message may carry one file descriptor (`SCM_RIGHTS`), only where its doc says so.
 #![forbid(unsafe_code)]
 #![no_std]
 
+mod name;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use name::{InvalidName, Name};
+pub use wire::{DecodeError, FromAgent, FromInit, Packet};
+
 /// Version byte that opens each message; a peer with another version is refused.
 pub const VERSION: u8 = 1;
 
-/// Longest message in bytes.
+/// Length of every message in bytes; what a message does not use is zero.
 pub const MESSAGE_LENGTH_MAX: usize = 256;
 
 /// The file descriptor on which the agent finds its end of the socket.
@@ -23,19 +32,6 @@ pub const STORED_FDS_MAX: usize = 4096;
 
 /// Exit records and watches PID 1 keeps at most.
 pub const WATCHES_MAX: usize = 4096;
-
-/// A name of at most [`Name::LENGTH_MAX`] bytes, for a stored file descriptor or a service.
-/// Printable ASCII without space.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name {
-    length: u8,
-    bytes: [u8; Name::LENGTH_MAX],
-}
-
-impl Name {
-    /// Longest name in bytes.
-    pub const LENGTH_MAX: usize = 128;
-}
 
 /// What the agent may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
