@@ -1,1 +1,21 @@
-//! Not written yet.
+//! The pod engine: takes a list of pods that should run and keeps them running, through any restart of the agent.
+//!
+//! It must not know protobuf, YAML or who asks; it is not allowed to be the parent of a container, and it never calls
+//! `libcontainer` itself (`ingot-runc` does, one process per container, and leaves).
+//!
+//! - [`Engine`] is the only door. One task per pod does the work; readers get immutable snapshots.
+//! - [`Pid1`] is the only code that may ask PID 1 for anything.
+//! - [`pod`] says what is wanted, [`status`] what is true, [`event`] what happened.
+#![forbid(unsafe_code)]
+
+pub mod event;
+pub mod logs;
+pub mod pid1;
+pub mod pod;
+pub mod stats;
+pub mod status;
+
+mod engine;
+
+pub use engine::{Engine, EngineConfig, EngineError, Paths, Subnet};
+pub use pid1::Pid1;
