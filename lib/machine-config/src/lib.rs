@@ -1,1 +1,38 @@
-//! Not written yet.
+//! The machine config: what a person writes about a node, as types, with everything that can be wrong with it.
+//!
+//! A config is one stream of YAML documents: one `kind: Machine` ([`Machine`]) and any number of `kind: Pod` ([`Pod`]).
+//! [`load`] turns text into a [`Config`], or into every problem at once. The crate is pure: it opens no file, no socket
+//! and no clock, and never logs. The agent, the command line and the image builder call it.
+
+#![forbid(unsafe_code)]
+
+pub mod format;
+pub mod problem;
+pub mod quantity;
+pub mod secret;
+pub mod v1;
+
+pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+pub use problem::Problem;
+pub use quantity::Quantity;
+pub use secret::Secret;
+pub use v1::machine::Machine;
+pub use v1::pod::Pod;
+
+/// Everything the node was told to be: the content of a whole config stream, checked.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config {
+    /// The node's own settings, from the `kind: Machine` document.
+    pub machine: Machine,
+    /// The pods the node runs by itself, in the order they were written.
+    pub pods: Vec<Pod>,
+}
+
+/// What came out of a text.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Loaded {
+    /// The config; there is none when there are problems.
+    pub config: Option<Config>,
+    /// Everything that is wrong, by place in the text.
+    pub problems: Vec<Problem>,
+}
