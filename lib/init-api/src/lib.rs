@@ -35,6 +35,7 @@ pub const WATCHES_MAX: usize = 4096;
 
 /// What the agent may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the doc of a variant explains its fields")]
 pub enum Request {
     /// First message of every agent: "I am alive and reading". Reply: [`Reply::Hello`].
     Hello,
@@ -86,6 +87,7 @@ pub enum End {
 
 /// What PID 1 answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the doc of a variant explains its fields")]
 pub enum Reply {
     /// Answer to [`Request::Hello`]: how often the agent was restarted since boot, and CLOCK_BOOTTIME nanoseconds at
     /// which PID 1 began.
@@ -149,6 +151,7 @@ pub enum Refusal {
 
 /// What PID 1 says unasked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the doc of a variant explains its fields")]
 pub enum Notice {
     /// A watched process ended. Repeated to each new agent until acknowledged.
     Exit(Exit),

@@ -54,7 +54,10 @@ impl Name {
             bytes[at] = text[at];
             at += 1;
         }
-        #[expect(clippy::cast_possible_truncation, reason = "at most LENGTH_MAX, which is below 256")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "at most LENGTH_MAX, which is below 256"
+        )]
         let length = text.len() as u8;
         Ok(Self { bytes, length })
     }
@@ -63,7 +66,8 @@ impl Name {
     #[must_use]
     pub fn as_str(&self) -> &str {
         // Both fallbacks are unreachable: the constructor admits only short ASCII.
-        core::str::from_utf8(self.bytes.get(..usize::from(self.length)).unwrap_or_default()).unwrap_or_default()
+        core::str::from_utf8(self.bytes.get(..usize::from(self.length)).unwrap_or_default())
+            .unwrap_or_default()
     }
 }
 

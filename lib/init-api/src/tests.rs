@@ -2,6 +2,8 @@
 
 extern crate std;
 
+use std::vec;
+
 use proptest::prelude::*;
 
 use crate::*;
@@ -65,7 +67,8 @@ fn refusal() -> impl Strategy<Value = Refusal> {
 
 fn from_init() -> impl Strategy<Value = FromInit> {
     let reply = prop_oneof![
-        any::<(u32, u64)>().prop_map(|(restarts, started_at_ns)| Reply::Hello { restarts, started_at_ns }),
+        any::<(u32, u64)>()
+            .prop_map(|(restarts, started_at_ns)| Reply::Hello { restarts, started_at_ns }),
         Just(Reply::Done),
         Just(Reply::Fd),
         name().prop_map(|name| Reply::StoredName { name }),

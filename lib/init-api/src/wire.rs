@@ -15,7 +15,8 @@
 use core::fmt;
 
 use crate::{
-    End, Exit, MESSAGE_LENGTH_MAX, Name, Notice, Refusal, Reply, Request, Service, ServiceState, VERSION,
+    End, Exit, MESSAGE_LENGTH_MAX, Name, Notice, Refusal, Reply, Request, Service, ServiceState,
+    VERSION,
 };
 
 /// One message as it travels.
@@ -39,7 +40,6 @@ pub struct FromAgent {
 
 /// What travels from PID 1 to the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "a message lives for one loop turn and there is no allocator to box it")]
 pub enum FromInit {
     /// The answer to the request with this id.
     Reply {
@@ -67,7 +67,9 @@ impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Length => write!(f, "message is not {MESSAGE_LENGTH_MAX} bytes long"),
-            Self::Version(theirs) => write!(f, "message has version {theirs}, this program speaks {VERSION}"),
+            Self::Version(theirs) => {
+                write!(f, "message has version {theirs}, this program speaks {VERSION}")
+            }
             Self::Malformed => f.write_str("message is malformed"),
         }
     }
@@ -93,7 +95,9 @@ impl FromAgent {
             Request::StartService { name } => out.number(10).name(name),
             Request::StopService { name } => out.number(11).name(name),
             Request::RestartService { name, kill } => out.number(12).name(name).u8(kill.into()),
-            Request::EndMachine { how, grace_ms } => out.number(13).u8(end_number(how)).u32(grace_ms),
+            Request::EndMachine { how, grace_ms } => {
+                out.number(13).u8(end_number(how)).u32(grace_ms)
+            }
             Request::ReadyToEnd => out.number(14),
         };
         out.packet
@@ -319,7 +323,8 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn new(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let packet: &Packet = bytes.try_into().map_err(|_| DecodeError::Length)?;
-        let [version, kind, number, zero, i, d, e, f] = packet.first_chunk::<HEADER_LENGTH>().ok_or(DecodeError::Length)?;
+        let [version, kind, number, zero, i, d, e, f] =
+            packet.first_chunk::<HEADER_LENGTH>().ok_or(DecodeError::Length)?;
         if *version != VERSION {
             return Err(DecodeError::Version(*version));
         }
