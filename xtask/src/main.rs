@@ -9,6 +9,7 @@ mod demo;
 mod image;
 mod setup;
 mod test;
+mod tidy;
 mod workspace;
 
 use std::process::ExitCode;
