@@ -4,6 +4,9 @@
 /// Serialized `FileDescriptorSet` of the API, for reflection and for tests that walk every RPC.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
+/// Metadata of an error status: what the operator should do about it, UTF-8. Binary, since a hint may hold any character.
+pub const HINT_METADATA: &str = "ingot-hint-bin";
+
 /// `ingot.machine.v1`.
 pub mod machine {
     /// Version 1.
