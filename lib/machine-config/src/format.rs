@@ -160,7 +160,8 @@ fn is_pod_name(text: &str) -> bool {
 }
 
 fn is_hostname(text: &str) -> bool {
-    text.len() <= 253 && text.split('.').all(|part| is_word(part, 63, |c| c == '-', is_letter_or_digit))
+    text.len() <= 253
+        && text.split('.').all(|part| is_word(part, 63, |c| c == '-', is_letter_or_digit))
 }
 
 /// What the kernel's dev_valid_name() accepts, without the characters that only confuse.
@@ -177,7 +178,10 @@ fn is_sysctl_name(text: &str) -> bool {
     text.len() <= 255
         && text.contains('.')
         && text.split('.').all(|part| {
-            !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '/' | '@'))
+            !part.is_empty()
+                && part
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '/' | '@'))
         })
         && text.split(['.', '/']).all(|part| !part.is_empty())
 }
@@ -203,7 +207,9 @@ fn is_pem(text: &str, labels: &[&str]) -> bool {
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let mut blocks = 0;
     while let Some(begin) = lines.next() {
-        let Some(label) = begin.strip_prefix("-----BEGIN ").and_then(|rest| rest.strip_suffix("-----")) else {
+        let Some(label) =
+            begin.strip_prefix("-----BEGIN ").and_then(|rest| rest.strip_suffix("-----"))
+        else {
             return false;
         };
         let end = format!("-----END {label}-----");
@@ -211,7 +217,13 @@ fn is_pem(text: &str, labels: &[&str]) -> bool {
         loop {
             match lines.next() {
                 Some(line) if line == end => break,
-                Some(line) if line.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=')) => body += 1,
+                Some(line)
+                    if line
+                        .chars()
+                        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=')) =>
+                {
+                    body += 1
+                }
                 _ => return false,
             }
         }
@@ -232,7 +244,8 @@ fn is_label_name(text: &str) -> bool {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, text),
     };
-    is_word(name, 63, |c| matches!(c, '-' | '_' | '.'), is_letter_or_digit) && prefix.is_none_or(is_pod_name)
+    is_word(name, 63, |c| matches!(c, '-' | '_' | '.'), is_letter_or_digit)
+        && prefix.is_none_or(is_pod_name)
 }
 
 fn is_label_value(text: &str) -> bool {
@@ -241,7 +254,9 @@ fn is_label_value(text: &str) -> bool {
 
 /// As upstream since relaxed validation: printable ASCII without the equals sign.
 fn is_env_name(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 255 && text.chars().all(|c| (c.is_ascii_graphic() || c == ' ') && c != '=')
+    !text.is_empty()
+        && text.len() <= 255
+        && text.chars().all(|c| (c.is_ascii_graphic() || c == ' ') && c != '=')
 }
 
 fn is_absolute_path(text: &str) -> bool {
@@ -261,23 +276,70 @@ fn is_image_reference(text: &str) -> bool {
         Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
         _ => (rest, None),
     };
-    let part = |part: &str| is_word(part, 255, |c| matches!(c, '-' | '_' | '.' | ':'), is_letter_or_digit);
-    let tag_ok = |tag: &str| is_word(tag, 128, |c| matches!(c, '-' | '_' | '.'), |c| c.is_ascii_alphanumeric() || c == '_');
+    let part =
+        |part: &str| is_word(part, 255, |c| matches!(c, '-' | '_' | '.' | ':'), is_letter_or_digit);
+    let tag_ok = |tag: &str| {
+        is_word(
+            tag,
+            128,
+            |c| matches!(c, '-' | '_' | '.'),
+            |c| c.is_ascii_alphanumeric() || c == '_',
+        )
+    };
     text.len() <= 1024
         && path.split('/').all(part)
         && tag.is_none_or(tag_ok)
         && digest.is_none_or(|digest| {
-            digest.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')))
+            digest.strip_prefix("sha256:").is_some_and(|hex| {
+                hex.len() == 64 && hex.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'))
+            })
         })
 }
 
 /// Capabilities of kernel 6.12, from capability.h, without their prefix.
 const CAPABILITIES: &[&str] = &[
-    "ALL", "AUDIT_CONTROL", "AUDIT_READ", "AUDIT_WRITE", "BLOCK_SUSPEND", "BPF", "CHECKPOINT_RESTORE", "CHOWN",
-    "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "IPC_LOCK", "IPC_OWNER", "KILL", "LEASE", "LINUX_IMMUTABLE",
-    "MAC_ADMIN", "MAC_OVERRIDE", "MKNOD", "NET_ADMIN", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_RAW", "PERFMON",
-    "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYSLOG", "SYS_ADMIN", "SYS_BOOT", "SYS_CHROOT", "SYS_MODULE",
-    "SYS_NICE", "SYS_PACCT", "SYS_PTRACE", "SYS_RAWIO", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "WAKE_ALARM",
+    "ALL",
+    "AUDIT_CONTROL",
+    "AUDIT_READ",
+    "AUDIT_WRITE",
+    "BLOCK_SUSPEND",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "KILL",
+    "LEASE",
+    "LINUX_IMMUTABLE",
+    "MAC_ADMIN",
+    "MAC_OVERRIDE",
+    "MKNOD",
+    "NET_ADMIN",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_RAW",
+    "PERFMON",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYSLOG",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_CHROOT",
+    "SYS_MODULE",
+    "SYS_NICE",
+    "SYS_PACCT",
+    "SYS_PTRACE",
+    "SYS_RAWIO",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "WAKE_ALARM",
 ];
 
 fn is_capability(text: &str) -> bool {

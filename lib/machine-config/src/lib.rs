@@ -6,16 +6,24 @@
 
 #![forbid(unsafe_code)]
 
+mod check;
 pub mod format;
+pub mod layout;
+mod load;
 pub mod problem;
 pub mod quantity;
+mod schema;
 pub mod secret;
+mod tree;
 pub mod v1;
+mod validate;
 
 pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+pub use load::load;
 pub use problem::Problem;
 pub use quantity::Quantity;
 pub use secret::Secret;
+pub use tree::MAX_BYTES;
 pub use v1::machine::Machine;
 pub use v1::pod::Pod;
 

@@ -66,6 +66,18 @@ impl Quantity {
         self.nanos == 0
     }
 
+    /// True when the amount is a whole number of units: of bytes, for memory.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.nanos % NANO == 0
+    }
+
+    /// True when the amount is a whole number of thousandths: of millicores, for CPU.
+    #[must_use]
+    pub fn is_whole_in_thousandths(&self) -> bool {
+        self.nanos % (NANO / 1000) == 0
+    }
+
     /// So many whole units, written as a plain number.
     #[must_use]
     pub fn from_units(units: u32) -> Self {
@@ -95,9 +107,8 @@ impl FromStr for Quantity {
             return Err(QuantityError::Negative);
         }
         let unsigned = text.strip_prefix('+').unwrap_or(text);
-        let end = unsigned
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(unsigned.len());
+        let end =
+            unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
         let (number, suffix) = unsigned.split_at(end);
         let (digits, decimals) = digits(number)?;
         let (base, exponent) = scale(suffix)?;
@@ -150,17 +161,15 @@ fn scale(suffix: &str) -> Result<(i128, i32), QuantityError> {
 }
 
 /// `digits * 10^-decimals * base^exponent` in billionths, rounded up.
-fn amount(
-    digits: i128,
-    decimals: i32,
-    base: i128,
-    exponent: i32,
-) -> Result<i128, QuantityError> {
+fn amount(digits: i128, decimals: i32, base: i128, exponent: i32) -> Result<i128, QuantityError> {
     if digits == 0 {
         return Ok(0);
     }
     let power = |base: i128, exponent: i32| {
-        u32::try_from(exponent).ok().and_then(|e| base.checked_pow(e)).ok_or(QuantityError::TooLarge)
+        u32::try_from(exponent)
+            .ok()
+            .and_then(|e| base.checked_pow(e))
+            .ok_or(QuantityError::TooLarge)
     };
     // Everything decimal is one power of ten, so that `1.5` and `1500m` take the same path and stay exact.
     let (binary, ten) = if base == 2 { (power(2, exponent)?, 0) } else { (1, exponent) };

@@ -112,9 +112,11 @@ pub struct VolumeMount {
 ]))]
 pub struct SecurityContext {
     /// User id of the first process, instead of the image's.
+    #[schemars(range(min = 0, max = 2_147_483_647))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_as_user: Option<u32>,
     /// Group id of the first process, instead of the image's.
+    #[schemars(range(min = 0, max = 2_147_483_647))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_as_group: Option<u32>,
     /// The container may write only to its volumes.

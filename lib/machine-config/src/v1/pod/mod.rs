@@ -179,7 +179,10 @@ fn default_grace() -> u32 {
     DEFAULT_GRACE_SECONDS
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde's skip_serializing_if passes a reference"
+)]
 fn is_default_grace(seconds: &u32) -> bool {
     *seconds == DEFAULT_GRACE_SECONDS
 }

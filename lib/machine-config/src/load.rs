@@ -1,0 +1,244 @@
+//! Text into a config, or into every problem at once.
+//!
+//! Each document is compared with its schema, turned into types and checked, whatever the others are like. Rules that
+//! join documents run when all of them are sound.
+
+use crate::check::{self, Finding};
+use crate::problem::Problem;
+use crate::schema::Kind;
+use crate::tree::{self, Document, Node, Place};
+use crate::v1::machine::Machine;
+use crate::v1::pod::Pod;
+use crate::validate::{self, Validated};
+use crate::{Config, Loaded};
+use std::collections::HashMap;
+
+/// Most problems that are reported; nobody reads more, and they travel in one reply.
+const MAX_PROBLEMS: usize = 500;
+
+/// Reads a config. Never fails and never stops at the first mistake: either there is a config, or there are problems.
+#[must_use]
+pub fn load(text: &str) -> Loaded {
+    let (documents, problems) = tree::parse(text);
+    let mut loader = Loader { problems, ..Loader::default() };
+    for document in &documents {
+        loader.document(document);
+    }
+    loader.finish()
+}
+
+/// Where the secrets of a text are, in characters; `None` when the text is no sound config.
+pub(crate) fn secrets(text: &str) -> Option<Vec<Place>> {
+    let (documents, problems) = tree::parse(text);
+    let mut places = Vec::new();
+    let mut sound = problems.is_empty();
+    for document in &documents {
+        let kind = kind(&document.root).ok()?;
+        let validated = validate::validate(kind, document.index, &document.root);
+        sound &= validated.problems.is_empty();
+        places.extend(validated.secrets);
+    }
+    sound.then_some(places)
+}
+
+/// What has been read so far.
+#[derive(Default)]
+struct Loader {
+    problems: Vec<Problem>,
+    machines: Vec<(u32, Machine)>,
+    /// A machine document was seen, sound or not.
+    machine_at: Option<(u32, Place)>,
+    pods: Vec<(u32, Pod)>,
+    places: HashMap<u32, HashMap<String, Place>>,
+}
+
+impl Loader {
+    fn document(&mut self, document: &Document) {
+        let kind = match kind(&document.root) {
+            Ok(kind) => kind,
+            Err(problem) => {
+                self.problems.push(Problem { document: document.index, ..problem });
+                return;
+            }
+        };
+        let Validated { value, problems, places, .. } =
+            validate::validate(kind, document.index, &document.root);
+        self.places.insert(document.index, places);
+        match kind {
+            Kind::Machine => self.machine(document, value, problems),
+            Kind::Pod => self.pod(document, value, problems),
+        }
+    }
+
+    /// Sections are checked one by one: a problem in one does not hide those in another.
+    fn machine(
+        &mut self,
+        document: &Document,
+        mut value: serde_json::Value,
+        problems: Vec<Problem>,
+    ) {
+        if let Some((_, first)) = self.machine_at {
+            let message = "this is the second \"kind: Machine\" document".to_owned();
+            let hint = format!("merge it into the one at line {}", first.line);
+            self.at(document, "", message, hint);
+        }
+        self.machine_at.get_or_insert((document.index, document.root.place));
+        let mut broken = Vec::new();
+        if let Some(fields) = value.as_object_mut() {
+            broken = fields
+                .keys()
+                .filter(|name| problems.iter().any(|problem| section(&problem.path) == *name))
+                .cloned()
+                .collect();
+            fields.retain(|name, _| !broken.contains(name));
+            for (name, kind) in
+                [("apiVersion", Kind::Machine.api_version()), ("kind", Kind::Machine.name())]
+            {
+                fields.insert(name.to_owned(), kind.into());
+            }
+        }
+        let sound = problems.is_empty();
+        self.problems.extend(problems);
+        match serde_json::from_value::<Machine>(value) {
+            Ok(machine) => {
+                for finding in check::machine(&machine)
+                    .into_iter()
+                    .filter(|finding| !broken.iter().any(|name| name == section(&finding.path)))
+                {
+                    self.finding(document.index, finding);
+                }
+                if sound {
+                    self.machines.push((document.index, machine));
+                }
+            }
+            Err(error) => self.refused_by_types(document, &error),
+        }
+    }
+
+    fn pod(&mut self, document: &Document, value: serde_json::Value, problems: Vec<Problem>) {
+        let sound = problems.is_empty();
+        self.problems.extend(problems);
+        if !sound {
+            return;
+        }
+        match serde_json::from_value::<Pod>(value) {
+            Ok(pod) => {
+                for finding in check::pod(&pod) {
+                    self.finding(document.index, finding);
+                }
+                self.pods.push((document.index, pod));
+            }
+            Err(error) => self.refused_by_types(document, &error),
+        }
+    }
+
+    /// The schema let something pass that the types refuse. A mistake of ours, but the config must not pass.
+    fn refused_by_types(&mut self, document: &Document, error: &serde_json::Error) {
+        self.at(document, "", format!("cannot be read: {error}"), String::new());
+    }
+
+    fn finish(mut self) -> Loaded {
+        if self.machine_at.is_none() && self.problems.is_empty() {
+            self.problems.push(Problem {
+                message: "the config holds no \"kind: Machine\" document".to_owned(),
+                hint: "`ingotctl gen` writes one".to_owned(),
+                ..Problem::default()
+            });
+        }
+        for (document, finding) in check::pods(&self.pods) {
+            self.finding(document, finding);
+        }
+        if let [(document, machine)] = self.machines.as_slice() {
+            let document = *document;
+            for (other, finding) in check::together(machine, &self.pods) {
+                self.finding(other.unwrap_or(document), finding);
+            }
+        }
+        let mut problems = self.problems;
+        problems.sort_by(|a, b| {
+            (a.document, a.line, a.column, &a.path).cmp(&(b.document, b.line, b.column, &b.path))
+        });
+        problems.dedup();
+        bound(&mut problems);
+        let machine = self.machines.into_iter().next();
+        let config = machine.filter(|_| problems.is_empty()).map(|(_, machine)| Config {
+            machine,
+            pods: self.pods.into_iter().map(|(_, pod)| pod).collect(),
+        });
+        Loaded { config, problems }
+    }
+
+    fn at(&mut self, document: &Document, path: &str, message: String, hint: String) {
+        let Place { line, column, .. } = document.root.place;
+        self.problems.push(Problem {
+            document: document.index,
+            line,
+            column,
+            path: path.to_owned(),
+            message,
+            hint,
+        });
+    }
+
+    /// A finding becomes a problem at the place of its path, or of the nearest thing around it that was written.
+    fn finding(&mut self, document: u32, finding: Finding) {
+        let places = self.places.get(&document);
+        let mut around = finding.path.as_str();
+        let place = loop {
+            match places.and_then(|places| places.get(around)) {
+                Some(place) => break *place,
+                None if around.is_empty() => break Place::default(),
+                None => around = around.rfind(['.', '[']).map_or("", |at| &around[..at]),
+            }
+        };
+        let Finding { path, message, hint } = finding;
+        self.problems.push(Problem {
+            document,
+            line: place.line,
+            column: place.column,
+            path,
+            message,
+            hint,
+        });
+    }
+}
+
+/// The first name of a path: the section it is in.
+fn section(path: &str) -> &str {
+    path.split(['.', '[']).next().unwrap_or(path)
+}
+
+/// Which kind of document this is.
+fn kind(root: &Node) -> Result<Kind, Problem> {
+    let problem = |place: Place, path: &str, message: String, hint: String| Problem {
+        document: 0,
+        line: place.line,
+        column: place.column,
+        path: path.to_owned(),
+        message,
+        hint,
+    };
+    let Some(node) = root.get("kind") else {
+        let message = "the document has no \"kind\"".to_owned();
+        let hint = "start it with \"apiVersion: ingot/v1\" and \"kind: Machine\", or with \"apiVersion: v1\" and \"kind: Pod\"";
+        return Err(problem(root.place, "", message, hint.to_owned()));
+    };
+    let text = node.text().unwrap_or_default();
+    Kind::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
+        let hint = match validate::similar(text, Kind::ALL.iter().map(|kind| kind.name())) {
+            Some(name) => format!("did you mean \"{name}\"?"),
+            None => "a config holds \"Machine\" and \"Pod\" documents".to_owned(),
+        };
+        let shown: String = text.chars().filter(|c| !c.is_control()).take(64).collect();
+        problem(node.place, "kind", format!("\"{shown}\" is no kind of document"), hint)
+    })
+}
+
+fn bound(problems: &mut Vec<Problem>) {
+    let more = problems.len().saturating_sub(MAX_PROBLEMS);
+    if more > 0 {
+        problems.truncate(MAX_PROBLEMS);
+        problems
+            .push(Problem { message: format!("and {more} more problems"), ..Problem::default() });
+    }
+}
