@@ -1,2 +1,2 @@
-//! Not written yet.
+//! Not written yet: the command line on top of the client library.
 fn main() {}
