@@ -1,11 +1,24 @@
 //! Everything we ask of the kernel, wrapped safely, one file per interface. It decides nothing and never logs.
 #![deny(unsafe_op_in_unsafe_fn)]
 
+pub mod cgroup;
 pub mod clock;
+pub mod dm_verity;
 pub mod file_lock;
+pub mod input;
 pub mod inspect;
+pub mod kmsg;
+pub mod module;
+pub mod mount;
 pub mod netns;
 pub mod packet;
 pub mod partition;
 pub mod pipe;
+pub mod process;
+pub mod reboot;
+pub mod seqpacket;
+pub mod signal;
+pub mod spawn;
+pub mod uevent;
 pub mod unmount;
+pub mod watchdog;
