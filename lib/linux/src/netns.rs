@@ -1,67 +1,57 @@
-//! Work inside another network namespace, on a thread of its own: a namespace belongs to a thread, and a thread that
-//! has moved is never given back to anybody.
+//! Doing something inside another network namespace, without moving the caller there.
 
-use std::fs::File;
-use std::io;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use rustix::thread::LinkNameSpaceType;
+use rustix::fs::{Mode, OFlags};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// Why the work was not done.
+/// Why it could not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum NetnsError {
-    /// The namespace file cannot be opened.
+    /// The file that pins the namespace could not be opened.
     #[error("open network namespace {path}")]
     Open {
         /// The file.
         path: PathBuf,
         /// Why.
         #[source]
-        source: io::Error,
+        source: std::io::Error,
     },
-    /// No thread to do it on.
-    #[error("start a thread for a network namespace")]
-    Thread(#[source] io::Error),
-    /// The kernel refused to enter.
-    #[error("setns(CLONE_NEWNET)")]
-    Enter(#[source] io::Error),
-    /// The work panicked.
-    #[error("work in a network namespace panicked")]
-    Panicked,
+    /// The kernel did not let us in.
+    #[error("enter network namespace {path}")]
+    Enter {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// No thread could be started, or it panicked.
+    #[error("run a thread in network namespace {path}")]
+    Thread {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
-/// Runs `work` in the network namespace of `namespace` and returns what it returned; the caller waits. Sockets made
-/// there belong to that namespace for ever and may be handed out.
+/// Runs `work` on a thread of its own inside the network namespace that `path` pins, and waits for it. Sockets opened
+/// there stay in that namespace, wherever they are used later.
 ///
 /// # Errors
-/// When the thread cannot be made or may not enter; `work` has not run then.
-pub fn run_in<T: Send>(
-    namespace: impl AsFd + Sync,
-    work: impl FnOnce() -> T + Send,
-) -> Result<T, NetnsError> {
+/// When the namespace cannot be entered; then `work` does not run.
+pub fn run_in<T: Send>(path: &Path, work: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
+    let namespace = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|e| NetnsError::Open { path: path.into(), source: e.into() })?;
+    let thread_failed = || NetnsError::Thread { path: path.into() };
     std::thread::scope(|scope| {
         let body = || {
-            rustix::thread::move_into_link_name_space(
-                namespace.as_fd(),
-                Some(LinkNameSpaceType::Network),
-            )
-            .map_err(|source| NetnsError::Enter(source.into()))?;
+            use std::os::fd::AsFd as _;
+            // Only this thread moves; it ends here, so nobody ever runs in the wrong namespace by accident.
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+                .map_err(|e| NetnsError::Enter { path: path.into(), source: e.into() })?;
             Ok(work())
         };
-        let thread = std::thread::Builder::new()
-            .name("netns".into())
-            .spawn_scoped(scope, body)
-            .map_err(NetnsError::Thread)?;
-        thread.join().map_err(|_| NetnsError::Panicked)?
+        let thread = std::thread::Builder::new().name("netns".into()).spawn_scoped(scope, body);
+        thread.map_err(|_| thread_failed())?.join().map_err(|_| thread_failed())?
     })
-}
-
-/// As [`run_in`], for a namespace pinned at `path`.
-///
-/// # Errors
-/// As there, and when the file cannot be opened.
-pub fn run_in_path<T: Send>(path: &Path, work: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
-    let file = File::open(path).map_err(|source| NetnsError::Open { path: path.into(), source })?;
-    run_in(file, work)
 }
