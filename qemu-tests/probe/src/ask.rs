@@ -1,0 +1,87 @@
+//! Asks a service once. The caller repeats it; each attempt that cannot succeed yet is as cheap as one refused
+//! connection, so that waiting hardly slows down what it waits for.
+
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use ingot_api::machine::v1::VersionRequest;
+use ingot_api::machine::v1::machine_client::MachineClient;
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+
+use crate::plan::{CREDENTIALS, Service};
+
+/// Longest time one answer may take, in guest time.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A service with everything its call needs already in memory.
+#[derive(Debug)]
+pub(crate) struct Asker {
+    service: Service,
+    endpoint: Endpoint,
+}
+
+impl Asker {
+    /// Prepares the call: reads certificates, parses addresses.
+    pub(crate) fn prepare(service: &Service) -> anyhow::Result<Self> {
+        let endpoint = match service {
+            Service::Machine(address) => {
+                let read = |name: &str| fs_err::read(format!("{CREDENTIALS}/{name}"));
+                let tls = ClientTlsConfig::new()
+                    .ca_certificate(Certificate::from_pem(read("ca.pem")?))
+                    .identity(Identity::from_pem(read("client.pem")?, read("client.key")?));
+                Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls)?
+            }
+            Service::Cri(path) => Endpoint::from_shared(format!("unix://{path}"))?,
+        };
+        let endpoint = endpoint.connect_timeout(ANSWER_TIMEOUT).timeout(ANSWER_TIMEOUT);
+        Ok(Self { service: service.clone(), endpoint })
+    }
+
+    /// What the service is called in the report.
+    pub(crate) fn name(&self) -> &'static str {
+        match self.service {
+            Service::Machine(_) => "machine",
+            Service::Cri(_) => "cri",
+        }
+    }
+
+    /// Whether somebody listens.
+    pub(crate) fn listens(&self) -> bool {
+        match &self.service {
+            Service::Machine(address) => TcpStream::connect(address).is_ok(),
+            Service::Cri(path) => UnixStream::connect(path).is_ok(),
+        }
+    }
+
+    /// Asks, and takes any answer but success for a failure.
+    pub(crate) async fn ask(&self) -> anyhow::Result<()> {
+        let channel = self.endpoint.connect().await.context("connect")?;
+        match &self.service {
+            Service::Machine(_) => {
+                MachineClient::new(channel).version(VersionRequest {}).await.context("Version")?;
+            }
+            Service::Cri(_) => {
+                for method in ["Version", "Status"] {
+                    cri(channel.clone(), method).await.with_context(|| format!("CRI {method}"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A CRI request or reply whose content does not matter here: all fields of both are optional on the wire.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+struct Anything {}
+
+/// Calls one method of the runtime service.
+async fn cri(channel: tonic::transport::Channel, method: &str) -> anyhow::Result<()> {
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.context("wait for the connection")?;
+    let path = format!("/runtime.v1.RuntimeService/{method}").parse().context("build the path")?;
+    let codec = tonic_prost::ProstCodec::<Anything, Anything>::default();
+    client.unary(tonic::Request::new(Anything {}), path, codec).await?;
+    Ok(())
+}
