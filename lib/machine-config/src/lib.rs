@@ -6,22 +6,28 @@
 
 #![forbid(unsafe_code)]
 
+mod changes;
 mod check;
+mod emit;
 pub mod format;
 pub mod layout;
+pub mod nocloud;
 mod load;
 pub mod problem;
 pub mod quantity;
 mod schema;
+mod redact;
 pub mod secret;
 mod tree;
 pub mod v1;
 mod validate;
 
+pub use changes::changes;
 pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub use load::load;
 pub use problem::Problem;
 pub use quantity::Quantity;
+pub use redact::redact;
 pub use secret::Secret;
 pub use tree::MAX_BYTES;
 pub use v1::machine::Machine;

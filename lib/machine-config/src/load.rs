@@ -19,8 +19,23 @@ const MAX_PROBLEMS: usize = 500;
 /// Reads a config. Never fails and never stops at the first mistake: either there is a config, or there are problems.
 #[must_use]
 pub fn load(text: &str) -> Loaded {
+    load_with(text, Placeholders::Refused)
+}
+
+/// Whether `<redacted>` may stand where a secret belongs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Placeholders {
+    /// It is a problem: the node would lose the secret.
+    #[default]
+    Refused,
+    /// For a config that is only shown.
+    Accepted,
+}
+
+/// As [`load`], with a word on placeholders.
+pub(crate) fn load_with(text: &str, placeholders: Placeholders) -> Loaded {
     let (documents, problems) = tree::parse(text);
-    let mut loader = Loader { problems, ..Loader::default() };
+    let mut loader = Loader { problems, placeholders, ..Loader::default() };
     for document in &documents {
         loader.document(document);
     }
@@ -34,7 +49,7 @@ pub(crate) fn secrets(text: &str) -> Option<Vec<Place>> {
     let mut sound = problems.is_empty();
     for document in &documents {
         let kind = kind(&document.root).ok()?;
-        let validated = validate::validate(kind, document.index, &document.root);
+        let validated = validate::validate(kind, document.index, &document.root, Placeholders::Refused);
         sound &= validated.problems.is_empty();
         places.extend(validated.secrets);
     }
@@ -44,6 +59,7 @@ pub(crate) fn secrets(text: &str) -> Option<Vec<Place>> {
 /// What has been read so far.
 #[derive(Default)]
 struct Loader {
+    placeholders: Placeholders,
     problems: Vec<Problem>,
     machines: Vec<(u32, Machine)>,
     /// A machine document was seen, sound or not.
@@ -62,7 +78,7 @@ impl Loader {
             }
         };
         let Validated { value, problems, places, .. } =
-            validate::validate(kind, document.index, &document.root);
+            validate::validate(kind, document.index, &document.root, self.placeholders);
         self.places.insert(document.index, places);
         match kind {
             Kind::Machine => self.machine(document, value, problems),

@@ -4,6 +4,7 @@
 //! It knows the words of the schema, but no field of the config: rules about meaning are in `check`.
 
 use crate::format;
+use crate::load::Placeholders;
 use crate::problem::Problem;
 use crate::schema::{self, Kind, UNSUPPORTED};
 use crate::secret::REDACTED;
@@ -23,10 +24,11 @@ pub(crate) struct Validated {
 }
 
 /// Compares `root` with the schema of `kind`.
-pub(crate) fn validate(kind: Kind, document: u32, root: &Node) -> Validated {
+pub(crate) fn validate(kind: Kind, document: u32, root: &Node, placeholders: Placeholders) -> Validated {
     let mut validator = Validator {
         root: kind.schema(),
         document,
+        placeholders,
         problems: Vec::new(),
         places: HashMap::new(),
         secrets: Vec::new(),
@@ -39,6 +41,7 @@ pub(crate) fn validate(kind: Kind, document: u32, root: &Node) -> Validated {
 struct Validator {
     root: &'static Value,
     document: u32,
+    placeholders: Placeholders,
     problems: Vec<Problem>,
     places: HashMap<String, Place>,
     secrets: Vec<Place>,
@@ -69,6 +72,9 @@ impl Validator {
         if schema.get("writeOnly").or(outer.get("writeOnly")) == Some(&Value::Bool(true)) {
             self.secrets.push(node.place);
             if text == REDACTED {
+                if self.placeholders == Placeholders::Accepted {
+                    return Some(Value::String(text.clone()));
+                }
                 let hint = "write the secret itself, from where you keep the config";
                 self.problem(
                     node.place,

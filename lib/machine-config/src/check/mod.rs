@@ -6,9 +6,12 @@
 mod network;
 mod pod;
 
+use crate::Config;
+use crate::problem::Problem;
 use crate::v1::api::Api;
 use crate::v1::kernel::Kernel;
 use crate::v1::machine::Machine;
+use crate::v1::network::Network;
 use crate::v1::pod::Pod;
 use crate::v1::pods::Pods;
 use std::collections::HashMap;
@@ -28,6 +31,11 @@ pub(crate) struct Finding {
 impl Finding {
     fn new(path: impl Into<String>, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { path: path.into(), message: message.into(), hint: hint.into() }
+    }
+
+    fn without_line(self, document: u32) -> Problem {
+        let Self { path, message, hint } = self;
+        Problem { document, path, message, hint, ..Problem::default() }
     }
 }
 
@@ -170,4 +178,22 @@ fn duplicates_by<T: Hash + Eq + std::fmt::Display>(
             seen.insert(entry, index);
         }
     }
+}
+
+/// Checks a whole config that no text stands behind; the problems have no lines.
+pub(crate) fn config(config: &Config) -> Vec<Problem> {
+    let numbered: Vec<_> = (1..).zip(config.pods.iter().cloned()).collect();
+    let mut found: Vec<(u32, Finding)> = machine(&config.machine).into_iter().map(|finding| (0, finding)).collect();
+    for (document, one) in &numbered {
+        found.extend(pod(one).into_iter().map(|finding| (*document, finding)));
+    }
+    found.extend(pods(&numbered));
+    let together = together(&config.machine, &numbered).into_iter();
+    found.extend(together.map(|(document, finding)| (document.unwrap_or(0), finding)));
+    found.into_iter().map(|(document, finding)| finding.without_line(document)).collect()
+}
+
+/// Checks section `network` alone, for a node that has no config yet.
+pub(crate) fn network(network: &Network) -> Vec<Problem> {
+    network::check(network).into_iter().map(|finding| finding.without_line(0)).collect()
 }

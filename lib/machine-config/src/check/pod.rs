@@ -2,7 +2,7 @@
 
 use super::{Finding, duplicates_by};
 use crate::quantity::Quantity;
-use crate::v1::pod::{Container, PIDS_LIMIT_ANNOTATION, Pod, ResourceList, Volume};
+use crate::v1::pod::{Container, PIDS_LIMIT_ANNOTATION, Pod, Volume};
 use crate::validate::similar;
 
 /// Most processes a kernel can have (PID_MAX_LIMIT on 64 bit).
@@ -125,10 +125,8 @@ fn mounts(findings: &mut Vec<Finding>, path: &str, container: &Container, volume
 
 fn resources(findings: &mut Vec<Finding>, path: &str, container: &Container) {
     let resources = &container.resources;
-    let fields: [(&str, fn(&ResourceList) -> Option<&Quantity>); 2] =
-        [("cpu", |list| list.cpu.as_ref()), ("memory", |list| list.memory.as_ref())];
-    for (field, get) in fields {
-        let (limit, request) = (get(&resources.limits), get(&resources.requests));
+    let (limits, requests) = (&resources.limits, &resources.requests);
+    for (field, limit, request) in [("cpu", &limits.cpu, &requests.cpu), ("memory", &limits.memory, &requests.memory)] {
         for (list, amount) in [("limits", limit), ("requests", request)] {
             let Some(amount) = amount else { continue };
             let at = format!("{path}.resources.{list}.{field}");
