@@ -1,0 +1,234 @@
+//! The fake's RPCs: a role check that answers as a node does, and canned answers behind it.
+
+use super::{Caller, answers};
+use ingot_api::machine::v1::machine_server::Machine as Service;
+use ingot_api::machine::v1::*;
+use ingot_pki::pairing::{Exchange, PairingCode, nonce};
+use ingot_pki::{Fingerprint, Role};
+use std::pin::Pin;
+use tokio_stream::Stream;
+use tonic::metadata::{BinaryMetadataValue, MetadataMap};
+use tonic::{Code, Request, Response, Status};
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+pub(crate) struct Machine {
+    code: Option<PairingCode>,
+    fingerprint: Fingerprint,
+}
+
+impl Machine {
+    pub(crate) fn new(code: Option<PairingCode>, fingerprint: Fingerprint) -> Self {
+        Self { code, fingerprint }
+    }
+
+    fn need<T>(&self, request: &Request<T>, role: Role) -> Result<(), Status> {
+        let caller = request.extensions().get::<Caller>().and_then(|caller| caller.0.as_ref());
+        if caller.and_then(|info| info.role).is_some_and(|has| has >= role) {
+            return Ok(());
+        }
+        Err(hinted(
+            Code::PermissionDenied,
+            format!("this needs the role {role}"),
+            format!("use a context whose certificate has the role {role} – \"ingot:{role}\""),
+        ))
+    }
+}
+
+fn hinted(code: Code, message: String, hint: String) -> Status {
+    let mut metadata = MetadataMap::new();
+    metadata.insert_bin(ingot_api::HINT_METADATA, BinaryMetadataValue::from_bytes(hint.as_bytes()));
+    Status::with_metadata(code, message, metadata)
+}
+
+/// The messages, and then silence when the caller follows.
+fn stream<T: Send + 'static>(messages: Vec<T>, follow: bool) -> Response<Answers<T>> {
+    use tokio_stream::StreamExt;
+    let ended = tokio_stream::iter(messages.into_iter().map(Ok));
+    if follow {
+        Response::new(Box::pin(ended.chain(tokio_stream::pending())))
+    } else {
+        Response::new(Box::pin(ended))
+    }
+}
+
+#[tonic::async_trait]
+impl Service for Machine {
+    async fn version(
+        &self,
+        _: Request<VersionRequest>,
+    ) -> Result<Response<VersionResponse>, Status> {
+        Ok(Response::new(answers::version(self.code.is_some())))
+    }
+
+    async fn pair(&self, request: Request<PairRequest>) -> Result<Response<PairResponse>, Status> {
+        let Some(code) = &self.code else {
+            return Err(Status::failed_precondition("the node has a config"));
+        };
+        let exchange = Exchange {
+            certificate: self.fingerprint,
+            client_nonce: request.into_inner().client_nonce.try_into().unwrap(),
+            server_nonce: nonce().unwrap(),
+        };
+        Ok(Response::new(PairResponse {
+            server_nonce: exchange.server_nonce.to_vec(),
+            server_proof: exchange.server_proof(code).to_vec(),
+        }))
+    }
+
+    async fn apply_config(
+        &self,
+        request: Request<ApplyConfigRequest>,
+    ) -> Result<Response<ApplyConfigResponse>, Status> {
+        match &self.code {
+            None => self.need(&request, Role::Admin)?,
+            Some(code) => {
+                let message = request.get_ref();
+                let exchange = Exchange {
+                    certificate: self.fingerprint,
+                    client_nonce: message.client_nonce.clone().try_into().unwrap(),
+                    server_nonce: message.server_nonce.clone().try_into().unwrap(),
+                };
+                if !exchange.verify_client_proof(code, &message.config, &message.pairing_proof) {
+                    return Err(Status::unauthenticated("the pairing proof is wrong"));
+                }
+            }
+        }
+        Ok(Response::new(answers::apply(request.get_ref())))
+    }
+
+    async fn get_config(
+        &self,
+        request: Request<GetConfigRequest>,
+    ) -> Result<Response<GetConfigResponse>, Status> {
+        self.need(&request, Role::Operator)?;
+        Ok(Response::new(answers::config()))
+    }
+
+    async fn status(
+        &self,
+        request: Request<StatusRequest>,
+    ) -> Result<Response<StatusResponse>, Status> {
+        self.need(&request, Role::Reader)?;
+        Ok(Response::new(answers::status()))
+    }
+
+    async fn list_pods(
+        &self,
+        request: Request<ListPodsRequest>,
+    ) -> Result<Response<ListPodsResponse>, Status> {
+        self.need(&request, Role::Reader)?;
+        Ok(Response::new(answers::pods()))
+    }
+
+    async fn pod_stats(
+        &self,
+        request: Request<PodStatsRequest>,
+    ) -> Result<Response<PodStatsResponse>, Status> {
+        self.need(&request, Role::Reader)?;
+        Ok(Response::new(answers::stats()))
+    }
+
+    type PodLogsStream = Answers<PodLogsResponse>;
+
+    async fn pod_logs(
+        &self,
+        request: Request<PodLogsRequest>,
+    ) -> Result<Response<Self::PodLogsStream>, Status> {
+        self.need(&request, Role::Reader)?;
+        if request.get_ref().pod != "web" {
+            return Err(hinted(
+                Code::NotFound,
+                format!(
+                    "there is no pod {}/{}",
+                    request.get_ref().namespace,
+                    request.get_ref().pod
+                ),
+                "list them with ListPods".into(),
+            ));
+        }
+        Ok(stream(answers::logs(request.get_ref()), request.get_ref().follow))
+    }
+
+    async fn list_services(
+        &self,
+        request: Request<ListServicesRequest>,
+    ) -> Result<Response<ListServicesResponse>, Status> {
+        self.need(&request, Role::Reader)?;
+        Ok(Response::new(answers::services()))
+    }
+
+    async fn restart_service(
+        &self,
+        request: Request<RestartServiceRequest>,
+    ) -> Result<Response<RestartServiceResponse>, Status> {
+        self.need(&request, Role::Admin)?;
+        Ok(Response::new(RestartServiceResponse {}))
+    }
+
+    type DmesgStream = Answers<DmesgResponse>;
+
+    async fn dmesg(
+        &self,
+        request: Request<DmesgRequest>,
+    ) -> Result<Response<Self::DmesgStream>, Status> {
+        self.need(&request, Role::Reader)?;
+        Ok(stream(answers::dmesg(), request.get_ref().follow))
+    }
+
+    type EventsStream = Answers<Event>;
+
+    async fn events(
+        &self,
+        request: Request<EventsRequest>,
+    ) -> Result<Response<Self::EventsStream>, Status> {
+        self.need(&request, Role::Reader)?;
+        Ok(stream(answers::events(), request.get_ref().follow))
+    }
+
+    async fn cgroups(
+        &self,
+        request: Request<CgroupsRequest>,
+    ) -> Result<Response<CgroupsResponse>, Status> {
+        self.need(&request, Role::Reader)?;
+        Ok(Response::new(answers::cgroups()))
+    }
+
+    type ListFilesStream = Answers<FileInfo>;
+
+    async fn list_files(
+        &self,
+        request: Request<ListFilesRequest>,
+    ) -> Result<Response<Self::ListFilesStream>, Status> {
+        self.need(&request, Role::Operator)?;
+        Ok(stream(answers::files(), false))
+    }
+
+    type ReadFileStream = Answers<ReadFileResponse>;
+
+    async fn read_file(
+        &self,
+        request: Request<ReadFileRequest>,
+    ) -> Result<Response<Self::ReadFileStream>, Status> {
+        self.need(&request, Role::Operator)?;
+        let parts = [&b"6.12.107\n"[..], b"second part\n"];
+        let parts = parts.map(|data| ReadFileResponse { data: data.to_vec() });
+        Ok(stream(parts.to_vec(), false))
+    }
+
+    async fn reboot(
+        &self,
+        request: Request<RebootRequest>,
+    ) -> Result<Response<RebootResponse>, Status> {
+        self.need(&request, Role::Operator)?;
+        Ok(Response::new(RebootResponse {}))
+    }
+
+    async fn shutdown(
+        &self,
+        request: Request<ShutdownRequest>,
+    ) -> Result<Response<ShutdownResponse>, Status> {
+        self.need(&request, Role::Operator)?;
+        Ok(Response::new(ShutdownResponse {}))
+    }
+}
