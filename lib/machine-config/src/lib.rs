@@ -17,6 +17,7 @@ pub mod problem;
 pub mod quantity;
 mod schema;
 mod redact;
+pub mod reference;
 pub mod secret;
 mod tree;
 pub mod v1;

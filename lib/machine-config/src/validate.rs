@@ -132,12 +132,8 @@ impl Validator {
             if child.is_null() && known.is_some() {
                 self.places.insert(at.clone(), key.place);
                 if required.contains(&key.text.as_str()) {
-                    self.problem(
-                        key.place,
-                        &at,
-                        "is empty, but is required".to_owned(),
-                        example(schema::resolve(self.root, field)),
-                    );
+                    let hint = self.missing(&key.text, field);
+                    self.problem(key.place, &at, "is empty, but is required".to_owned(), hint);
                 }
                 continue;
             }
@@ -346,6 +342,9 @@ impl Validator {
         let choices = schema::choices(schema);
         match choices.as_slice() {
             [(only, _)] => format!("write \"{name}: {only}\""),
+            _ if schema::allows(schema, "object") && schema.get("required").is_none() => {
+                format!("write \"{name}: {{}}\"")
+            }
             _ if schema::allows(schema, "object") || schema::allows(schema, "array") => {
                 format!("write \"{name}:\" with its fields below")
             }

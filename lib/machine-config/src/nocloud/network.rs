@@ -123,7 +123,7 @@ impl Reader {
                 }
             }
             for gateway in ["gateway4", "gateway6"].into_iter().filter_map(|name| entry.get(name)) {
-                self.default_route(gateway, &link);
+                self.default_route(gateway, &mut link);
             }
             if let Some(servers) = entry.get("nameservers") {
                 self.name_servers(servers.get("addresses"));
@@ -149,8 +149,13 @@ impl Reader {
         }
     }
 
-    fn default_route(&mut self, gateway: &Node, link: &Link) {
+    fn default_route(&mut self, gateway: &Node, link: &mut Link) {
         match gateway.text().and_then(|via| via.parse().ok()) {
+            // A link-local router needs the name of its link, which is not known where the link goes by its MAC address.
+            // Such a router announces itself.
+            Some(IpAddr::V6(via)) if via.is_unicast_link_local() && link.name.is_none() => {
+                link.router_advertisements = Some(true);
+            }
             Some(via) => self.push_route(Destination::Default, via, link.name.clone(), None),
             None => self.problem(gateway, "is not an address", "write the address of the router"),
         }

@@ -48,6 +48,7 @@ pub struct Link {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dhcp4: Option<bool>,
     /// Ask a DHCPv6 server for an address.
+    #[schemars(extend("default" = false))]
     #[serde(skip_serializing_if = "is_default")]
     pub dhcp6: bool,
     /// Take IPv6 addresses and routes from router advertisements. When not given: yes where `addresses` holds no IPv6
@@ -63,6 +64,7 @@ pub struct Link {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
     /// Bring the link up. `false` keeps it down.
+    #[schemars(extend("default" = true))]
     #[serde(skip_serializing_if = "is_true")]
     pub up: bool,
 }

@@ -100,6 +100,7 @@ pub struct VolumeMount {
     #[schemars(with = "format::AbsolutePath")]
     pub mount_path: String,
     /// The container may not write to it.
+    #[schemars(extend("default" = false))]
     #[serde(default, skip_serializing_if = "is_default")]
     pub read_only: bool,
 }
@@ -120,12 +121,14 @@ pub struct SecurityContext {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_as_group: Option<u32>,
     /// The container may write only to its volumes.
+    #[schemars(extend("default" = false))]
     #[serde(skip_serializing_if = "is_default")]
     pub read_only_root_filesystem: bool,
     /// Linux capabilities besides or without the default ones.
     #[serde(skip_serializing_if = "is_default")]
     pub capabilities: Capabilities,
     /// All capabilities and all devices: as good as the node itself.
+    #[schemars(extend("default" = false))]
     #[serde(skip_serializing_if = "is_default")]
     pub privileged: bool,
     /// Whether set-user-id programs and the like may give a process more rights than its parent. When not given: yes.

@@ -101,13 +101,15 @@ pub struct PodSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,
     /// When an ended container is started again. Restarts are delayed ever longer while they keep failing.
+    #[schemars(extend("default" = "Always"))]
     #[serde(default, skip_serializing_if = "is_default")]
     pub restart_policy: RestartPolicy,
     /// Seconds between asking a container to stop and killing it.
-    #[schemars(range(min = 0, max = 86_400))]
+    #[schemars(range(min = 0, max = 86_400), extend("default" = 30))]
     #[serde(default = "default_grace", skip_serializing_if = "is_default_grace")]
     pub termination_grace_period_seconds: u32,
     /// Use the node's own network instead of an address on the pod bridge.
+    #[schemars(extend("default" = false))]
     #[serde(default, skip_serializing_if = "is_default")]
     pub host_network: bool,
     /// Hostname inside the pod. When not given, the name of the pod.
@@ -150,6 +152,7 @@ pub struct Volume {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct EmptyDir {
     /// Where the bytes are: on the VAR partition, or in memory with `Memory`.
+    #[schemars(extend("default" = ""))]
     #[serde(skip_serializing_if = "is_default")]
     pub medium: Medium,
     /// Most bytes it may hold.
