@@ -15,7 +15,15 @@ pub mod pod;
 pub mod stats;
 pub mod status;
 
+mod cgroup;
+mod convert;
+mod durable;
 mod engine;
+mod image;
+mod lifecycle;
+mod readiness;
+mod record;
+mod spec;
 
 pub use engine::{Engine, EngineConfig, EngineError, Paths, Subnet};
 pub use pid1::Pid1;

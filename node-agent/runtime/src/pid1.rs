@@ -120,7 +120,7 @@ impl Pid1 {
     /// When the descriptor is no socket or PID 1 does not answer.
     pub async fn connect(socket: OwnedFd) -> Result<(Self, Hello), Pid1Error> {
         packet::set_nonblocking(&socket).map_err(Pid1Error::Socket)?;
-        let socket = AsyncFd::register(socket).map_err(Pid1Error::Socket)?;
+        let socket = crate::readiness::register(socket).map_err(Pid1Error::Socket)?;
         let (requests, asks) = mpsc::channel(QUEUE_MAX);
         let (stopping_tx, stopping) = watch::channel(None);
         let exits = Arc::new(Mutex::new(Exits::default()));

@@ -13,7 +13,7 @@ pub struct Pod {
     pub namespace: String,
     /// Name, unique in its namespace.
     pub name: String,
-    /// Stable identity: 32 lower-case hex digits in UUID form. See [`Pod::uid_for`].
+    /// Stable identity: lower-case letters, digits and dashes; it names folders and cgroups.
     pub uid: String,
     /// Free text of the owner; not interpreted.
     pub labels: BTreeMap<String, String>,
@@ -27,6 +27,8 @@ pub struct Pod {
     pub restart_policy: RestartPolicy,
     /// Seconds between SIGTERM and SIGKILL.
     pub termination_grace_seconds: u32,
+    /// Most processes and threads of the whole pod at a time: `pids.max`.
+    pub pids_limit: Option<u64>,
     /// Run one after the other, each to success, before `containers` start.
     pub init_containers: Vec<Container>,
     /// The containers.
@@ -94,8 +96,6 @@ pub struct Resources {
     pub memory_limit_bytes: Option<u64>,
     /// Memory request in bytes: `memory.low`. The limit, when only that is given.
     pub memory_request_bytes: Option<u64>,
-    /// Most processes and threads at a time: `pids.max`.
-    pub pids_limit: Option<u64>,
 }
 
 /// Where a volume appears in a container.
@@ -126,7 +126,7 @@ pub struct Security {
     pub capabilities_add: Vec<String>,
     /// Capabilities removed from the default set, without `CAP_`; "ALL" removes all.
     pub capabilities_drop: Vec<String>,
-    /// Whether a process may gain rights by `execve`; false means `no_new_privs` is set, which is also the default.
+    /// Whether a process may gain rights by `execve`; false sets `no_new_privs`.
     pub allow_privilege_escalation: bool,
 }
 
@@ -157,4 +157,27 @@ pub enum VolumeKind {
         /// Absolute path.
         path: String,
     },
+}
+
+impl Pod {
+    /// Init containers, then containers, each with whether it is an init container.
+    pub fn all_containers(&self) -> impl Iterator<Item = (&Container, bool)> {
+        let init = self.init_containers.iter().map(|c| (c, true));
+        init.chain(self.containers.iter().map(|c| (c, false)))
+    }
+
+    /// Whether every name that becomes part of a path or a cgroup name is safe as one: letters, digits, `-`, `.` inside.
+    #[must_use]
+    pub fn has_safe_names(&self) -> bool {
+        let volumes = self.volumes.iter().map(|v| v.name.as_str());
+        let containers = self.all_containers().map(|(c, _)| c.name.as_str());
+        volumes.chain(containers).chain([self.uid.as_str()]).all(is_safe_name)
+    }
+}
+
+fn is_safe_name(name: &str) -> bool {
+    let inside = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    (1..=253).contains(&name.len())
+        && name.bytes().all(|b| inside(&b))
+        && name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
 }
