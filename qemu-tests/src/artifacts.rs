@@ -1,10 +1,11 @@
 //! Typed names for what a machine is made of: the built image, the firmware, QEMU itself. Found before a test starts, never
 //! built inside it.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 
 /// The files of one built image, as the image builder leaves them in `target/images/<profile>/`.
 #[derive(Debug, Clone)]
@@ -16,7 +17,7 @@ impl Image {
     /// The image in `directory`; an error names the first file that is missing.
     pub fn find(directory: &Path) -> anyhow::Result<Self> {
         let image = Self { directory: directory.to_owned() };
-        for file in [image.kernel(), image.initrd(), image.raw_disk(), directory.join("cmdline")] {
+        for file in [image.kernel(), image.initrd(), image.raw_disk(), image.command_line_file()] {
             ensure!(
                 file.is_file(),
                 "{} is missing; build it with `cargo xtask image --profile {}`",
@@ -41,7 +42,19 @@ impl Image {
 
     /// The kernel command line of the image.
     pub fn command_line(&self) -> anyhow::Result<String> {
-        Ok(fs_err::read_to_string(self.directory.join("cmdline"))?.trim().to_owned())
+        Ok(fs_err::read_to_string(self.command_line_file())?.trim().to_owned())
+    }
+
+    /// The file that holds the kernel command line.
+    #[must_use]
+    pub fn command_line_file(&self) -> PathBuf {
+        self.directory.join("cmdline")
+    }
+
+    /// The root file system with its hash tree, as it lies in a root partition.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        self.directory.join("root.img")
     }
 
     /// The raw disk image, as shipped.
@@ -51,73 +64,70 @@ impl Image {
     }
 }
 
+/// A program with the words that must come first, e.g. a loader and its library path.
+#[derive(Debug, Clone)]
+pub struct Program {
+    words: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+}
+
+impl From<&Command> for Program {
+    fn from(command: &Command) -> Self {
+        let mut words = vec![command.get_program().to_owned()];
+        words.extend(command.get_args().map(OsStr::to_owned));
+        let environment = command.get_envs();
+        let environment = environment
+            .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+            .collect();
+        Self { words, environment }
+    }
+}
+
+impl Program {
+    /// The program, ready for arguments.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let (program, first) = self.words.split_first().expect("made from a command, which has a program");
+        let mut command = Command::new(program);
+        command.args(first).envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
+/// Programs and firmware of the host that machines need.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    /// `qemu-system-x86_64`, told where its own files are.
+    pub qemu: Program,
+    /// `qemu-img`.
+    pub qemu_img: Program,
+    /// `debugfs` of e2fsprogs.
+    pub debugfs: Program,
+    /// `dump.erofs` of erofs-utils.
+    pub dump_erofs: Program,
+    /// UEFI firmware: the code.
+    pub firmware_code: PathBuf,
+    /// UEFI firmware: the variables every machine gets a copy of.
+    pub firmware_variables: PathBuf,
+    /// The operator's command line, for what only it can do.
+    pub ingotctl: PathBuf,
+}
+
 /// What a machine is made of.
 #[derive(Debug, Clone)]
 pub struct Artifacts {
     /// The image to boot.
     pub image: Image,
-    tools: Tools,
+    /// Programs of the host.
+    pub tools: Tools,
     /// Where machines and evidence are kept: `target/` of the repository.
-    target: PathBuf,
-}
-
-/// QEMU and its firmware.
-#[derive(Debug, Clone)]
-struct Tools {
-    sysroot: PathBuf,
+    pub target: PathBuf,
 }
 
 impl Artifacts {
-    /// The image of `profile` and the tools below `target`.
-    pub fn find(target: &Path, profile: &str) -> anyhow::Result<Self> {
-        let image = Image::find(&target.join("images").join(profile)).context("find the image to test")?;
-        let tools = Tools { sysroot: target.join("spike/sysroot") };
-        Ok(Self { image, tools, target: target.to_owned() })
-    }
-
     /// The same tools with another image.
     #[must_use]
     pub fn with_image(&self, image: Image) -> Self {
         Self { image, ..self.clone() }
-    }
-
-    /// `target/` of the repository.
-    #[must_use]
-    pub fn target(&self) -> &Path {
-        &self.target
-    }
-
-    /// `qemu-system-x86_64`, ready for arguments.
-    #[must_use]
-    pub fn qemu(&self) -> Command {
-        let mut command = self.tools.program("qemu-system-x86_64");
-        for directory in ["usr/share/qemu", "usr/share/seabios"] {
-            command.arg("-L").arg(self.tools.sysroot.join(directory));
-        }
-        command
-    }
-
-    /// `qemu-img`, ready for arguments.
-    #[must_use]
-    pub fn qemu_img(&self) -> Command {
-        self.tools.program("qemu-img")
-    }
-
-    /// UEFI firmware: the code, and variables to copy.
-    #[must_use]
-    pub fn firmware(&self) -> (PathBuf, PathBuf) {
-        let directory = self.tools.sysroot.join("usr/share/OVMF");
-        (directory.join("OVMF_CODE_4M.fd"), directory.join("OVMF_VARS_4M.fd"))
-    }
-}
-
-impl Tools {
-    fn program(&self, name: &str) -> Command {
-        let root = &self.sysroot;
-        let mut command = Command::new(root.join("usr/lib64/ld-linux-x86-64.so.2"));
-        command.arg("--library-path").arg(root.join("usr/lib/x86_64-linux-gnu"));
-        command.arg(root.join("usr/bin").join(name));
-        command.env("QEMU_MODULE_DIR", root.join("usr/lib/x86_64-linux-gnu/qemu"));
-        command
     }
 }

@@ -106,6 +106,16 @@ impl Api {
         answer("ApplyConfig", self.rpc.apply_config(request)).await
     }
 
+    /// `ApplyConfig` that only checks.
+    pub async fn dry_run(&mut self, config: &str) -> anyhow::Result<api::ApplyConfigResponse> {
+        let request = api::ApplyConfigRequest {
+            config: config.to_owned(),
+            dry_run: true,
+            ..Default::default()
+        };
+        answer("ApplyConfig", self.rpc.apply_config(request)).await
+    }
+
     /// `GetConfig`.
     pub async fn config(&mut self) -> anyhow::Result<api::GetConfigResponse> {
         answer("GetConfig", self.rpc.get_config(api::GetConfigRequest {})).await
@@ -134,11 +144,17 @@ impl Api {
         answer.containers.into_iter().next().with_context(|| format!("no stats for pod {pod}"))
     }
 
-    /// Every kept log line of the newest run of `default/<pod>`, joined where the node cut them.
+    /// Every kept log line of every run of the only container of `default/<pod>`, joined where the node cut them.
     pub async fn logs(&mut self, pod: &str) -> anyhow::Result<Vec<String>> {
+        self.logs_of(pod, "").await
+    }
+
+    /// Every kept log line of every run of one container of `default/<pod>`.
+    pub async fn logs_of(&mut self, pod: &str, container: &str) -> anyhow::Result<Vec<String>> {
         let request = api::PodLogsRequest {
             namespace: "default".to_owned(),
             pod: pod.to_owned(),
+            container: container.to_owned(),
             all_attempts: true,
             ..Default::default()
         };

@@ -12,6 +12,7 @@ use ingot_pki::Identity;
 use crate::artifacts::Artifacts;
 use crate::client::{self, Api};
 use crate::console::Console;
+use crate::disk::output;
 use crate::credentials::Credentials;
 use crate::qemu::args::{Accelerator, Clock, Description, Disk, Start};
 use crate::qemu::process::Process;
@@ -47,6 +48,7 @@ pub struct MachineBuilder {
     clock: Clock,
     config: Option<String>,
     command_line_extra: String,
+    command_line_replaced: Option<(String, String)>,
     disk_gib: u32,
     credentials: Option<Rc<Credentials>>,
     directory: Option<PathBuf>,
@@ -95,6 +97,13 @@ impl MachineBuilder {
         self
     }
 
+    /// Another value for a word of the kernel command line, e.g. `("ingot.verity=", "eio")`; for direct boots only.
+    #[must_use]
+    pub fn cmdline_replace(mut self, name: &str, value: &str) -> Self {
+        self.command_line_replaced = Some((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Size of the disk in GiB; 4 when not said.
     #[must_use]
     pub fn disk_gib(mut self, disk_gib: u32) -> Self {
@@ -126,7 +135,7 @@ impl MachineBuilder {
 
     /// Makes the disks and leaves the machine off.
     pub fn build(self) -> anyhow::Result<Machine> {
-        let directory = Directory::make(self.artifacts.target(), self.directory.as_deref(), &self.name)?;
+        let directory = Directory::make(&self.artifacts.target, self.directory.as_deref(), &self.name)?;
         let at = |name: &str| directory.path.join(name);
         let start = self.start(&directory.path)?;
         let mut disks = vec![Disk { path: at("disk.qcow2"), format: "qcow2", read_only: false }];
@@ -169,25 +178,40 @@ impl MachineBuilder {
         })
     }
 
+    fn command_line(&self) -> anyhow::Result<String> {
+        let mut line = self.artifacts.image.command_line()?;
+        if let Some((name, value)) = &self.command_line_replaced {
+            line = replace_word(&line, name, value);
+        }
+        Ok(format!("{line} {}", self.command_line_extra))
+    }
+
     fn start(&self, directory: &Path) -> anyhow::Result<Start> {
         match self.firmware {
             Firmware::Ovmf => {
                 ensure!(
-                    self.command_line_extra.is_empty(),
+                    self.command_line_extra.is_empty() && self.command_line_replaced.is_none(),
                     "the command line of a boot from disk is inside its signed image; use Firmware::Direct to add to it"
                 );
-                let (code, original) = self.artifacts.firmware();
+                let tools = &self.artifacts.tools;
                 let variables = directory.join("firmware-variables.fd");
-                fs_err::copy(original, &variables)?;
-                Ok(Start::Firmware { code, variables })
+                fs_err::copy(&tools.firmware_variables, &variables)?;
+                Ok(Start::Firmware { code: tools.firmware_code.clone(), variables })
             }
             Firmware::Direct => Ok(Start::Kernel {
                 kernel: self.artifacts.image.kernel(),
                 initrd: self.artifacts.image.initrd(),
-                command_line: format!("{} {}", self.artifacts.image.command_line()?, self.command_line_extra),
+                command_line: self.command_line()?,
             }),
         }
     }
+}
+
+/// The words of a command line, one of them with another value.
+fn replace_word(line: &str, name: &str, value: &str) -> String {
+    let words = line.split_whitespace();
+    let replaced = words.map(|word| if word.starts_with(name) { format!("{name}{value}") } else { word.to_owned() });
+    replaced.collect::<Vec<_>>().join(" ")
 }
 
 /// A machine: its disks and, while it is on, its QEMU. Dropped, it is off and its files are gone (unless it
@@ -220,6 +244,7 @@ impl Machine {
             clock: Clock::Host,
             config: None,
             command_line_extra: String::new(),
+            command_line_replaced: None,
             disk_gib: 4,
             credentials: None,
             directory: None,
@@ -256,7 +281,7 @@ impl Machine {
         &self.directory.path
     }
 
-    /// The boot disk, a qcow2 file.
+    /// The boot disk: a qcow2 file, or a raw one once [flattened](Machine::flatten_disk).
     #[must_use]
     pub fn disk(&self) -> &Path {
         &self.description.disks[0].path
@@ -279,6 +304,22 @@ impl Machine {
         self.description.disks.truncate(1);
     }
 
+    /// Turns the boot disk into one raw file, for [`crate::disk`]. The machine must be off.
+    pub fn flatten_disk(&mut self) -> anyhow::Result<()> {
+        ensure!(self.process.is_none(), "the machine {} is on", self.name);
+        let raw = self.directory.path.join("disk.raw");
+        let disk = &mut self.description.disks[0];
+        if disk.format == "raw" {
+            return Ok(());
+        }
+        let mut command = self.artifacts.tools.qemu_img.command();
+        output(command.args(["convert", "-O", "raw"]).arg(&disk.path).arg(&raw))?;
+        fs_err::remove_file(&disk.path)?;
+        disk.path = raw;
+        disk.format = "raw";
+        Ok(())
+    }
+
     /// The control socket of its QEMU.
     pub fn qmp(&mut self) -> anyhow::Result<&mut Qmp> {
         self.qmp.as_mut().context("the machine is off")
@@ -287,7 +328,7 @@ impl Machine {
     /// Switches the machine on, with the disks as they are.
     pub async fn power_on(&mut self) -> anyhow::Result<()> {
         ensure!(self.process.is_none(), "the machine {} is on already", self.name);
-        let mut qemu = self.artifacts.qemu();
+        let mut qemu = self.artifacts.tools.qemu.command();
         qemu.args(self.description.words());
         let log = self.directory.path.join("qemu.log");
         fs_err::write(self.directory.path.join("qemu-arguments.txt"), format!("{qemu:?}\n"))?;
@@ -395,7 +436,7 @@ impl Machine {
 
     /// Collects what is known about the machine in `target/evidence/<name>/`, and returns that folder.
     pub async fn keep_evidence(&mut self, test: &str, failure: &str) -> anyhow::Result<PathBuf> {
-        let folder = evidence::folder(self.artifacts.target(), &self.name, test);
+        let folder = evidence::folder(&self.artifacts.target, &self.name, test);
         let api = if self.process.is_some() { self.api().ok() } else { None };
         evidence::keep(&folder, &self.directory.path, self.qmp.as_ref(), api, failure).await?;
         Ok(folder)
@@ -455,10 +496,8 @@ fn remove_abandoned(parent: &Path) {
 }
 
 fn make_overlay(artifacts: &Artifacts, path: &Path, gib: u32) -> anyhow::Result<()> {
-    let mut command = artifacts.qemu_img();
+    let mut command = artifacts.tools.qemu_img.command();
     command.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]);
     command.arg(artifacts.image.raw_disk()).arg(path).arg(format!("{gib}G"));
-    let output = command.output().context("start qemu-img")?;
-    ensure!(output.status.success(), "qemu-img: {}", String::from_utf8_lossy(&output.stderr).trim());
-    Ok(())
+    output(&mut command).map(drop)
 }

@@ -1,0 +1,180 @@
+//! The suites: one file for each promise. They run in two lanes side by side (two processors are what there is): one
+//! lane shares one node among all suites that only ask, the other boots machines of its own to break them.
+
+mod agent_crash;
+mod api;
+mod boot;
+mod config;
+mod hardening;
+mod pods;
+mod power_cut;
+mod quotas;
+mod verity;
+
+use std::rc::Rc;
+
+use anyhow::Context as _;
+
+use crate::artifacts::Artifacts;
+use crate::client::Api;
+use crate::credentials::Credentials;
+use crate::documents;
+use crate::faults::Faults;
+use crate::machine::Machine;
+use crate::report::Report;
+
+/// What a run is given.
+#[derive(Debug)]
+pub struct Context {
+    /// What to boot.
+    pub artifacts: Artifacts,
+    /// Run what takes long, too.
+    pub full: bool,
+    /// Where chance comes from.
+    pub faults: Faults,
+}
+
+/// A suite's name, what it promises, and whether it uses the shared node.
+#[derive(Debug, Clone, Copy)]
+pub struct Suite {
+    /// What `cargo xtask test NAME` takes.
+    pub name: &'static str,
+    /// One line.
+    pub about: &'static str,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Hardening,
+    Api,
+    Pods,
+    Quotas,
+    Config,
+    Boot,
+    AgentCrash,
+    PowerCut,
+    Verity,
+}
+
+/// Every suite. Those of the shared node run in this order: the ones that disturb it most come last.
+pub const SUITES: &[Suite] = &[
+    Suite { name: "hardening", about: "no shell, no set-uid, nothing listens but the API", kind: Kind::Hardening },
+    Suite { name: "api", about: "who may call what, and what everybody else is told", kind: Kind::Api },
+    Suite { name: "pods", about: "pods start, stop, fail and say why", kind: Kind::Pods },
+    Suite { name: "quotas", about: "limits on CPU, memory and processes hold", kind: Kind::Quotas },
+    Suite { name: "config", about: "a wrong config changes nothing, a full disk loses nothing", kind: Kind::Config },
+    Suite { name: "boot", about: "every way to start, configure and stop a node", kind: Kind::Boot },
+    Suite { name: "agent_crash", about: "killing the agent is a boring event", kind: Kind::AgentCrash },
+    Suite { name: "power_cut", about: "a power cut at any moment leaves a node that boots", kind: Kind::PowerCut },
+    Suite { name: "verity", about: "a tampered root block is never served", kind: Kind::Verity },
+];
+
+/// Runs the suites called `names`, all when there are none.
+pub async fn run(context: &Context, names: &[String], report: &Report) {
+    let wanted = |suite: &&Suite| names.is_empty() || names.iter().any(|name| name == suite.name);
+    let (breaking, asking): (Vec<&Suite>, Vec<&Suite>) =
+        SUITES.iter().filter(wanted).partition(|suite| {
+            matches!(suite.kind, Kind::AgentCrash | Kind::PowerCut | Kind::Verity)
+        });
+    let ask = async {
+        let mut node = SharedNode::new(context);
+        for suite in asking {
+            let report = report.suite(suite.name);
+            match suite.kind {
+                Kind::Hardening => hardening::run(&mut node, &report).await,
+                Kind::Api => api::run(&mut node, &report).await,
+                Kind::Pods => pods::run(&mut node, &report).await,
+                Kind::Quotas => quotas::run(&mut node, &report).await,
+                Kind::Config => config::run(&mut node, &report).await,
+                Kind::Boot => boot::run(&mut node, &report).await,
+                Kind::AgentCrash | Kind::PowerCut | Kind::Verity => {}
+            }
+        }
+    };
+    let break_them = async {
+        for suite in breaking {
+            let report = report.suite(suite.name);
+            match suite.kind {
+                Kind::AgentCrash => agent_crash::run(context, &report).await,
+                Kind::PowerCut => power_cut::run(context, &report).await,
+                Kind::Verity => verity::run(context, &report).await,
+                _ => {}
+            }
+        }
+    };
+    futures::join!(ask, break_them);
+}
+
+/// One node for many suites: booted when first asked for, and again when a suite left it broken.
+#[derive(Debug)]
+pub(crate) struct SharedNode<'a> {
+    pub(crate) context: &'a Context,
+    machine: Option<Machine>,
+}
+
+/// The check that fails when there is no node to check.
+const NAME_OF_BOOT: &str = "the shared node boots";
+
+/// The name of the shared node in its config.
+const SHARED_NAME: &str = "shared";
+
+impl<'a> SharedNode<'a> {
+    fn new(context: &'a Context) -> Self {
+        Self { context, machine: None }
+    }
+
+    /// The node, running. When it cannot be had, that is one failed check of the suite that asked.
+    pub(crate) async fn get(&mut self, report: &Report) -> Option<&mut Machine> {
+        if !self.is_healthy().await {
+            self.machine = None;
+            match self.boot().await {
+                Ok(machine) => self.machine = Some(machine),
+                Err((machine, error)) => {
+                    match machine {
+                        Some(mut machine) => {
+                            report.check(NAME_OF_BOOT, &mut machine, async |_| Err(error)).await;
+                        }
+                        None => report.check_alone(NAME_OF_BOOT, async { Err(error) }).await,
+                    }
+                    return None;
+                }
+            }
+        }
+        self.machine.as_mut()
+    }
+
+    async fn is_healthy(&mut self) -> bool {
+        let Some(machine) = &mut self.machine else { return false };
+        let Ok(mut api) = machine.api() else { return false };
+        let limit = std::time::Duration::from_secs(20);
+        matches!(tokio::time::timeout(limit, api.version()).await, Ok(Ok(_)))
+    }
+
+    async fn boot(&self) -> Result<Machine, (Option<Machine>, anyhow::Error)> {
+        let alone = |error| (None, error);
+        let credentials = Rc::new(Credentials::generate().map_err(alone)?);
+        let builder = Machine::builder(&self.context.artifacts, "shared")
+            .cidata(documents::machine(&credentials, SHARED_NAME))
+            .credentials(credentials);
+        let mut machine = builder.boot().await.map_err(alone)?;
+        match machine.wait_running().await {
+            Ok(_) => Ok(machine),
+            Err(error) => Err((Some(machine), error)),
+        }
+    }
+}
+
+/// Makes the pods of `documents` the only ones of a node, beside its unchanged machine document.
+pub(crate) async fn apply_pods(machine: &Machine, api: &mut Api, pods: &[String]) -> anyhow::Result<()> {
+    let mut all = vec![documents::machine(machine.credentials(), SHARED_NAME)];
+    all.extend_from_slice(pods);
+    apply(api, &documents::stream(&all)).await.map(drop)
+}
+
+/// Applies a config that must be accepted, and returns its generation.
+pub(crate) async fn apply(api: &mut Api, config: &str) -> anyhow::Result<u64> {
+    let answer = api.apply(config).await.context("apply a config")?;
+    anyhow::ensure!(answer.problems.is_empty(), "the config was refused: {:#?}", answer.problems);
+    Ok(answer.generation)
+}
