@@ -12,9 +12,12 @@ pub(crate) fn root() -> PathBuf {
     root
 }
 
-/// `target/` of the repository; everything that is built goes there.
+/// `target/` of the repository, or where cargo was told to put it; everything that is built goes there.
 pub(crate) fn target() -> PathBuf {
-    root().join("target")
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(directory) => root().join(directory),
+        None => root().join("target"),
+    }
 }
 
 /// A `cargo` command in the root of the repository, with the toolchain this program was started by.
@@ -33,6 +36,17 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
         bail!("`{words}` ended with {status}");
     }
     Ok(())
+}
+
+/// Runs a command and returns its standard output; an error carries its standard error.
+pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
+    let words = describe(command);
+    let output = command.output().with_context(|| format!("start `{words}`"))?;
+    if !output.status.success() {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        bail!("`{words}` ended with {}: {}", output.status, errors.trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// The command line as a person would type it.
