@@ -22,4 +22,15 @@
     )
 )]
 
+pub mod act;
+pub mod agent;
+pub mod clock;
+pub mod early;
+pub mod event;
 pub mod initrd;
+pub mod kernel;
+pub mod last_words;
+pub mod reap;
+pub mod shutdown;
+pub mod supervise;
+pub mod system;
