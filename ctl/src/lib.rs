@@ -3,4 +3,13 @@
 //! It must not know more about a node than the API says.
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod client;
+mod commands;
+pub mod contexts;
+pub mod failure;
+mod output;
+mod session;
+mod text;
+
+pub use commands::run;

@@ -1,0 +1,65 @@
+//! One command per file. Each asks the node one thing and shows the answer; none decides anything a node should decide.
+
+mod apply;
+mod cat;
+mod cgroups;
+mod completion;
+mod config;
+mod dmesg;
+mod events;
+mod r#gen;
+mod get_config;
+mod logs;
+mod ls;
+mod pods;
+mod problems;
+mod reboot;
+mod service;
+mod services;
+mod shutdown;
+mod stats;
+mod status;
+mod validate;
+mod version;
+
+use crate::cli::{Cli, Command};
+use crate::failure::{Exit, Failure};
+use crate::session::Session;
+
+/// Runs one command to its end.
+///
+/// # Errors
+/// What went wrong, ready to be printed.
+pub fn run(cli: &Cli) -> Result<(), Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+            Failure::new(Exit::Failed, "cannot start the event loop").because(&error)
+        })?;
+    let session = Session::new(&cli.globals);
+    runtime.block_on(Box::pin(dispatch(&session, &cli.command)))
+}
+
+async fn dispatch(session: &Session<'_>, command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Gen(args) => r#gen::run(session, args),
+        Command::Validate(args) => validate::run(session, args),
+        Command::Apply(args) => apply::run(session, args).await,
+        Command::GetConfig(_) => get_config::run(session).await,
+        Command::Status(_) => status::run(session).await,
+        Command::Version(args) => version::run(session, args).await,
+        Command::Pods(args) => pods::run(session, args).await,
+        Command::Logs(args) => logs::run(session, args).await,
+        Command::Stats(args) => stats::run(session, args).await,
+        Command::Cgroups(args) => cgroups::run(session, args).await,
+        Command::Services(_) => services::run(session).await,
+        Command::Service(args) => service::run(session, args).await,
+        Command::Dmesg(args) => dmesg::run(session, args).await,
+        Command::Events(args) => events::run(session, args).await,
+        Command::Ls(args) => ls::run(session, args).await,
+        Command::Cat(args) => cat::run(session, args).await,
+        Command::Reboot(args) => reboot::run(session, args).await,
+        Command::Shutdown(args) => shutdown::run(session, args).await,
+        Command::Config(args) => config::run(session, args),
+        Command::Completion(args) => completion::run(session, args),
+    }
+}
