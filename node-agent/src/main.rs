@@ -1,2 +1,79 @@
-//! Not written yet.
-fn main() {}
+//! `ingotd`, the node agent: serves the machine API and keeps the machine as its config says. It may die at any
+//! instruction and be started again; pods do not notice. Composition only: what there is and who knows whom.
+#![forbid(unsafe_code)]
+
+mod apply;
+mod console;
+mod controllers;
+mod grpc;
+mod inspect;
+mod log;
+mod pairing;
+mod pid1;
+mod pods;
+mod power;
+mod report;
+mod sources;
+mod start;
+mod state;
+
+use anyhow::Context as _;
+use apply::Applier;
+use controllers::{modules, pki, pods as pods_controller, runner, storage};
+use ingot_linux::inherited::InheritedError;
+use pairing::Pairing;
+use pods::Pods;
+use state::ledger::Ledger;
+use state::{Severity, State};
+use std::os::fd::OwnedFd;
+
+/// Where configs are kept.
+const LEDGER: &str = "/state/ingot/config";
+
+fn main() -> anyhow::Result<()> {
+    // Before anything else is opened: the descriptor is known by its number only.
+    let socket = ingot_linux::inherited::take(ingot_init_api::AGENT_SOCKET_FD);
+    log::start(inspect::command_line_has("ingot.debug"));
+    // One thread for everything that does not block, and few for what does: memory is a promise.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(8)
+        .thread_stack_size(512 * 1024)
+        .build()
+        .context("start the async runtime")?;
+    let result = runtime.block_on(run(socket));
+    if let Err(error) = &result {
+        tracing::error!("ending, PID 1 starts another: {error:#}");
+    }
+    result
+}
+
+async fn run(socket: Result<OwnedFd, InheritedError>) -> anyhow::Result<()> {
+    let state = State::new();
+    let pods = Pods::new();
+    let pairing = Pairing::new().context("draw a pairing code")?;
+    let applier = Applier::new(state.clone(), Ledger::new(LEDGER));
+    let port = ingot_machine_config::v1::api::DEFAULT_PORT;
+    let api = grpc::Api {
+        state: state.clone(),
+        applier: applier.clone(),
+        pairing: pairing.clone(),
+        pods: pods.clone(),
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    state.events.record(Severity::Info, "AgentStarted", "node", format!("ingotd {version}"));
+    // In the order of need: the API listens first, then what the config is on, then what the config asks for.
+    let serving = tokio::spawn(grpc::serve(api, port));
+    tokio::spawn(runner::run(storage::Storage::new(state.clone()), state.clone()));
+    tokio::spawn(sources::run(state.clone(), applier));
+    tokio::spawn(start::maintenance_identity(state.clone()));
+    tokio::spawn(runner::run(pki::Pki::new(state.clone()), state.clone()));
+    tokio::spawn(pid1::connect(socket, state.clone(), pods.clone()));
+    start::known(&state).await;
+    tokio::spawn(runner::run(modules::Modules::new(state.clone()), state.clone()));
+    let controller = pods_controller::PodsController::new(state.clone(), pods.clone());
+    tokio::spawn(runner::run(controller, state.clone()));
+    tokio::spawn(console::run(state.clone(), pairing));
+    tokio::spawn(power::watch(state, pods));
+    serving.await.context("serve the API")?
+}

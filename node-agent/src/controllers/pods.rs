@@ -1,0 +1,197 @@
+//! Hands the config's pods to the pod engine, which it starts once VAR is there and PID 1 answers, and turns what the
+//! engine says into events. It knows nothing of how pods run.
+
+use super::{Controller, Outcome, Want};
+use crate::pods::Pods;
+use crate::state::{Events, Severity, State, VolumeState};
+use anyhow::Context as _;
+use ingot_runtime::event::{Event, Severity as EngineSeverity};
+use ingot_runtime::pod::Pod;
+use ingot_runtime::status::{Phase, PodStatus};
+use ingot_runtime::{Engine, EngineConfig, Paths, Subnet};
+use std::sync::Arc;
+use tokio::sync::{broadcast, watch};
+
+/// The pods controller.
+pub(crate) struct PodsController {
+    state: State,
+    pods: Pods,
+    storage: watch::Receiver<crate::state::storage::Volumes>,
+    pid1: watch::Receiver<Option<ingot_runtime::Pid1>>,
+    engine: Option<Running>,
+}
+
+/// The engine, and what it was last told.
+struct Running {
+    engine: Engine,
+    changes: watch::Receiver<Arc<Vec<PodStatus>>>,
+    told: Option<u64>,
+}
+
+/// What is there.
+#[derive(Debug)]
+pub(crate) struct Have {
+    started: bool,
+    can_start: Result<(), String>,
+    told: Option<u64>,
+    snapshot: Arc<Vec<PodStatus>>,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Start the engine.
+    Start,
+    /// Tell it which pods should run.
+    Tell,
+}
+
+impl PodsController {
+    /// Publishes the engine in `pods`.
+    pub(crate) fn new(state: State, pods: Pods) -> Self {
+        let (storage, pid1) = (state.storage.subscribe(), pods.subscribe_pid1());
+        Self { state, pods, storage, pid1, engine: None }
+    }
+
+    fn can_start(&self) -> Result<(), String> {
+        match self.state.storage.get().var {
+            VolumeState::Mounted => {}
+            VolumeState::Failed(reason) => return Err(format!("VAR is not mounted: {reason}")),
+            _ => return Err("VAR to be mounted".into()),
+        }
+        self.pods.pid1().map(drop).map_err(|error| error.to_string())
+    }
+
+    async fn start(&mut self, want: &Want) -> anyhow::Result<()> {
+        let pid1 = self.pods.pid1()?;
+        let engine = Engine::start(engine_config(want), pid1).await.context("start the pod engine")?;
+        tokio::spawn(forward(engine.subscribe_events(), self.state.events.clone()));
+        self.pods.set_engine(engine.clone());
+        let changes = engine.watch();
+        self.engine = Some(Running { engine, changes, told: None });
+        Ok(())
+    }
+}
+
+impl Controller for PodsController {
+    type Have = Have;
+    type Step = Step;
+
+    const NAME: &'static str = "pods";
+
+    async fn observe(&mut self, _: &Want) -> anyhow::Result<Have> {
+        Ok(Have {
+            started: self.engine.is_some(),
+            can_start: self.can_start(),
+            told: self.engine.as_ref().and_then(|running| running.told),
+            snapshot: self.engine.as_ref().map(|r| r.engine.snapshot()).unwrap_or_default(),
+        })
+    }
+
+    fn plan(&self, want: &Want, have: &Have) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if !have.started {
+            if have.can_start.is_err() {
+                return steps;
+            }
+            steps.push(Step::Start);
+        }
+        if have.told != Some(want.generation()) {
+            steps.push(Step::Tell);
+        }
+        steps
+    }
+
+    async fn apply(&mut self, want: &Want, step: Step) -> anyhow::Result<()> {
+        match step {
+            Step::Start => self.start(want).await,
+            Step::Tell => {
+                let config = want.config.as_ref().context("there is no config")?;
+                let running = self.engine.as_mut().context("the engine has not started")?;
+                let limit = config.config.machine.pods.pids_limit;
+                let pods =
+                    config.config.pods.iter().map(|pod| Pod::from_config(pod, limit)).collect();
+                running.engine.set_pods(config.generation, pods);
+                running.told = Some(config.generation);
+                Ok(())
+            }
+        }
+    }
+
+    fn outcome(&self, want: &Want, have: &Have) -> Outcome {
+        if let (false, Err(reason)) = (have.started, &have.can_start) {
+            return Outcome::Waiting(reason.clone(), None);
+        }
+        outcome(want, &have.snapshot)
+    }
+
+    async fn woken(&mut self) {
+        let engine = async {
+            match &mut self.engine {
+                // An error means that the engine is gone, which it never is while we hold it.
+                Some(running) => drop(running.changes.changed().await),
+                None => std::future::pending().await,
+            }
+        };
+        // All arms are cancel safe: a change stays marked unseen.
+        tokio::select! {
+            _ = self.storage.changed() => {}
+            _ = self.pid1.changed() => {}
+            () = engine => {}
+        }
+    }
+}
+
+/// How the pods of the config are.
+fn outcome(want: &Want, snapshot: &[PodStatus]) -> Outcome {
+    let wanted = want.config.as_ref().map_or(0, |config| config.config.pods.len());
+    let is_up = |pod: &&PodStatus| matches!(pod.phase, Phase::Running | Phase::Succeeded);
+    let up = snapshot.iter().filter(is_up).count();
+    let broken = snapshot.iter().find(|pod| pod.phase == Phase::Failed || !pod.reason.is_empty());
+    match broken {
+        Some(pod) => Outcome::Failed(format!(
+            "{up} of {wanted} pods run; {}/{}: {}: {}",
+            pod.namespace, pod.name, pod.reason, pod.message
+        )),
+        None if up < wanted => Outcome::Waiting(format!("{up} of {wanted} pods run"), None),
+        None => Outcome::Ok(format!("{up} of {wanted} pods run")),
+    }
+}
+
+fn engine_config(want: &Want) -> EngineConfig {
+    let mut subnets = Vec::new();
+    if let Some(config) = &want.config {
+        let network = &config.config.machine.network.pods;
+        let v4 = network.ipv4_subnet;
+        subnets.push(Subnet { address: v4.network().into(), prefix: v4.prefix_len() });
+        if let Some(v6) = network.ipv6_subnet {
+            subnets.push(Subnet { address: v6.network().into(), prefix: v6.prefix_len() });
+        }
+    }
+    EngineConfig {
+        paths: Paths::default(),
+        pod_subnets: subnets,
+        load_module: Arc::new(super::modules::load_quietly),
+    }
+}
+
+/// The engine's events become the node's.
+async fn forward(mut from: broadcast::Receiver<Event>, to: Events) {
+    loop {
+        match from.recv().await {
+            Ok(event) => {
+                let severity = match event.severity {
+                    EngineSeverity::Info => Severity::Info,
+                    EngineSeverity::Warning => Severity::Warning,
+                    EngineSeverity::Error => Severity::Error,
+                };
+                to.record(severity, event.reason.as_str(), event.object, event.message);
+            }
+            Err(broadcast::error::RecvError::Lagged(count)) => {
+                let message = format!("{count} events of pods came faster than they could be kept");
+                to.record(Severity::Warning, "EventsLost", "node", message);
+            }
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The agent's doors to PID 1 and to the pod engine, which come up after the API does. Whoever needs one asks here and is
+//! told plainly when it is not there yet.
+
+use ingot_runtime::{Engine, Pid1};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// One of them is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotThere {
+    /// PID 1 has not answered.
+    #[error("PID 1 does not answer yet")]
+    Pid1,
+    /// The engine waits for VAR or for PID 1.
+    #[error("the pod engine has not started yet; the condition \"pods\" says what it waits for")]
+    Engine,
+}
+
+/// Both doors; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Pods {
+    pid1: Arc<watch::Sender<Option<Pid1>>>,
+    engine: Arc<watch::Sender<Option<Engine>>>,
+}
+
+impl Pods {
+    /// Neither there.
+    pub(crate) fn new() -> Self {
+        Self { pid1: Arc::new(watch::Sender::new(None)), engine: Arc::new(watch::Sender::new(None)) }
+    }
+
+    /// PID 1 answered.
+    pub(crate) fn set_pid1(&self, pid1: Pid1) {
+        self.pid1.send_replace(Some(pid1));
+    }
+
+    /// The engine started.
+    pub(crate) fn set_engine(&self, engine: Engine) {
+        self.engine.send_replace(Some(engine));
+    }
+
+    /// PID 1.
+    ///
+    /// # Errors
+    /// When it has not answered.
+    pub(crate) fn pid1(&self) -> Result<Pid1, NotThere> {
+        self.pid1.borrow().clone().ok_or(NotThere::Pid1)
+    }
+
+    /// The engine.
+    ///
+    /// # Errors
+    /// When it has not started.
+    pub(crate) fn engine(&self) -> Result<Engine, NotThere> {
+        self.engine.borrow().clone().ok_or(NotThere::Engine)
+    }
+
+    /// Wakes its holder when PID 1 answers.
+    pub(crate) fn subscribe_pid1(&self) -> watch::Receiver<Option<Pid1>> {
+        self.pid1.subscribe()
+    }
+}
