@@ -16,3 +16,5 @@ pub mod qemu;
 pub mod report;
 pub mod suites;
 pub mod wait;
+
+pub use qemu::args::Clock;

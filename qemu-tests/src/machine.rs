@@ -23,6 +23,8 @@ use crate::{cidata, evidence, ports, wait};
 pub const BOOT_LIMIT: Duration = Duration::from_secs(240);
 /// From the wish to stop until the power is off: the node's own deadlines plus emulation.
 pub const STOP_LIMIT: Duration = Duration::from_secs(120);
+/// From starting QEMU until it takes commands.
+const START_LIMIT: Duration = Duration::from_secs(60);
 /// One try to reach the API while waiting for it.
 const TRY_LIMIT: Duration = Duration::from_secs(10);
 /// Port of the API inside the guest.
@@ -156,7 +158,7 @@ impl MachineBuilder {
             console: at("console.log"),
             control_socket: sockets.path().join("qmp"),
             forwards: vec![(port, API_PORT)],
-            uuid: format!("{:032x}", fastrand::u128(..)),
+            uuid: random_uuid(),
             extra: Vec::new(),
         };
         fs_err::write(&description.console, "")?;
@@ -334,17 +336,15 @@ impl Machine {
         fs_err::write(self.directory.path.join("qemu-arguments.txt"), format!("{qemu:?}\n"))?;
         // A socket left by a killed QEMU would accept nobody.
         let _absent = fs_err::remove_file(&self.description.control_socket);
-        let process = Process::start(&qemu, &log, self.directory.lives_on)?;
-        self.process = Some(process);
+        let mut process = Process::start(&qemu, &log, self.directory.lives_on)?;
         let socket = self.description.control_socket.clone();
-        match Qmp::connect(socket, Duration::from_secs(30)).await {
-            Ok(qmp) => self.qmp = Some(qmp),
-            Err(error) => {
-                self.process = None;
-                let words = fs_err::read_to_string(&log).unwrap_or_default();
-                return Err(error.context(format!("QEMU did not start: {}", words.trim())));
-            }
-        }
+        let qmp = Qmp::connect(socket, &mut process, START_LIMIT).await;
+        let qmp = qmp.with_context(|| {
+            let words = fs_err::read_to_string(&log).unwrap_or_default();
+            format!("QEMU did not start: {}", words.trim())
+        });
+        self.qmp = Some(qmp?);
+        self.process = Some(process);
         Ok(())
     }
 
@@ -493,6 +493,13 @@ fn remove_abandoned(parent: &Path) {
             let _gone = fs_err::remove_dir_all(entry.path());
         }
     }
+}
+
+/// The machine's identity, as firmware tells it to the guest.
+fn random_uuid() -> String {
+    let digits = format!("{:032x}", fastrand::u128(..));
+    let parts = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]];
+    parts.join("-")
 }
 
 fn make_overlay(artifacts: &Artifacts, path: &Path, gib: u32) -> anyhow::Result<()> {

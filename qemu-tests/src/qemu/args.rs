@@ -109,9 +109,10 @@ impl Description {
                 disk.format
             );
             words.option("-drive", with_path(&options, &disk.path));
+            // Index 0 is the kernel's in a direct boot.
             words.option(
                 "-device",
-                format!("virtio-blk-pci,drive=disk{index},bootindex={index},serial=ingot-test-{index}"),
+                format!("virtio-blk-pci,drive=disk{index},bootindex={},serial=ingot-test-{index}", index + 1),
             );
         }
         let mut network = "user,id=net0".to_owned();

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 
+use crate::qemu::process::Process;
 use crate::wait;
 
 /// QEMU answers from its main loop; it is busy for seconds at most.
@@ -24,13 +25,17 @@ pub struct Qmp {
 }
 
 impl Qmp {
-    /// Connects to the socket at `path` as soon as QEMU has made it.
-    pub(crate) async fn connect(path: PathBuf, limit: Duration) -> anyhow::Result<Self> {
+    /// Connects to the socket at `path` as soon as `process` has made it.
+    pub(crate) async fn connect(path: PathBuf, process: &mut Process, limit: Duration) -> anyhow::Result<Self> {
         let stream = wait::until("QEMU's control socket", limit, async || {
+            if let Some(status) = process.ended()? {
+                return Ok(Some(Err(status)));
+            }
             // Absent or refused: QEMU is still starting.
-            Ok(UnixStream::connect(&path).await.ok())
+            Ok(UnixStream::connect(&path).await.ok().map(Ok))
         })
         .await?;
+        let stream = stream.map_err(|status| anyhow::anyhow!("it ended with {status}"))?;
         let mut qmp = Self { stream: BufReader::new(stream), trace: VecDeque::new() };
         let greeting = qmp.read().await.context("read the greeting of QEMU")?;
         if greeting.get("QMP").is_none() {
