@@ -1,10 +1,92 @@
-//! Measures the numbers the project promises.
+//! Measures the numbers the project promises. Boots run in guest virtual time, so that a number is the same on every
+//! machine and however busy it is; nothing here is a test, and no test asserts a time.
+//!
+//! `cargo xtask bench` prints tables and, with `--json`, writes the same numbers to a file.
+
+mod boot;
+mod disk;
+mod guest;
+mod peer;
+mod report;
+mod table;
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use ingot_image_builder::progress::Terminal;
+use ingot_image_builder::tools::Tools;
+
+use crate::workspace;
+use table::Table;
 
 /// Arguments of `cargo xtask bench`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Run only these measurements.
+    #[arg(value_name = "NAME")]
+    names: Vec<Name>,
+    /// Write the numbers to this file as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Boots of each system.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    repeats: u32,
+}
+
+/// A measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Name {
+    /// The kernel with a PID 1 that does nothing: the floor of every boot.
+    Floor,
+    /// Debian with systemd and containerd on the same kernel.
+    Peer,
+}
+
+/// Measurements in the order they run.
+const NAMES: [Name; 2] = [Name::Floor, Name::Peer];
+
+/// What every measurement needs.
+struct Bench {
+    tools: Tools,
+    progress: Terminal,
+    /// `target/bench`.
+    directory: PathBuf,
+    repeats: u32,
+}
 
 /// Runs `cargo xtask bench`.
-pub(crate) fn run(_args: &Args) -> anyhow::Result<()> {
-    anyhow::bail!("bench is not written yet")
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let progress = Terminal::new();
+    let tools = Tools::ensure(&workspace::target(), &progress)?;
+    let directory = workspace::target().join("bench");
+    fs_err::create_dir_all(&directory)?;
+    let bench = Bench { tools, progress, directory, repeats: args.repeats };
+    let mut tables = Vec::new();
+    for name in NAMES.into_iter().filter(|name| args.names.is_empty() || args.names.contains(name))
+    {
+        let table = bench.measure(name).with_context(|| format!("measure {name:?}"))?;
+        println!("{table}");
+        tables.push(table);
+    }
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string_pretty(&tables).context("write the numbers as JSON")?;
+        fs_err::write(path, text + "\n")?;
+    }
+    Ok(())
+}
+
+impl Bench {
+    fn measure(&self, name: Name) -> anyhow::Result<Table> {
+        match name {
+            Name::Floor => boot::floor(self),
+            Name::Peer => boot::peer(self),
+        }
+    }
+
+    /// The stopwatch that runs inside the guest, as built for the node: static and stripped.
+    fn probe(&self) -> anyhow::Result<PathBuf> {
+        let words = ["build", "--quiet", "--locked", "--release", "--package", "ingot-probe"];
+        workspace::run(workspace::cargo().args(words))?;
+        Ok(workspace::target().join("x86_64-unknown-linux-gnu/release/ingot-probe"))
+    }
 }

@@ -152,6 +152,33 @@ impl Tools {
         packages::Store::new(self.root.clone()).ensure(names, lock, mode, progress)
     }
 
+    /// Downloads packages and everything they depend on, and unpacks them over each other below `into`: the files of a
+    /// Debian system, of which no maintainer script ran. For the system the bench compares with, not for images.
+    ///
+    /// # Errors
+    /// [`ToolsError`].
+    pub fn unpack_closure(
+        &self,
+        names: &[&str],
+        into: &Path,
+        progress: &dyn Progress,
+    ) -> Result<(), ToolsError> {
+        let io = |source| ToolsError::Prepare { source };
+        let file = fs_err::File::create(self.root.join(".lock")).map_err(io)?;
+        file.file().lock().map_err(io)?;
+        let apt = apt::Apt::new(self.root.join("apt"))?;
+        if !apt.has_index() {
+            apt.update(progress)?;
+        }
+        let mut files = apt.closure(names, progress)?;
+        // The symbolic links at the root come first, or `lib/` of some other package becomes a directory.
+        files.sort_by_key(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            (!name.starts_with("base-files_"), name)
+        });
+        files.iter().try_for_each(|deb| apt::extract(deb, into))
+    }
+
     /// A command that runs a program of the sysroot with the sysroot's own loader and libraries.
     ///
     /// # Errors

@@ -29,20 +29,25 @@ const WATCH: &str = "--watch";
 
 fn main() {
     let started = clock::tsc();
+    std::panic::set_hook(Box::new(|panic| give_up(&panic.to_string())));
     let outcome = if std::env::args().nth(1).as_deref() == Some(WATCH) {
         watch::run()
     } else {
         run_as_pid1(started)
     };
-    // The machine that waits for the report must not wait for its deadline: say why on the console and stop.
     if let Err(error) = outcome {
-        eprintln!("ingot-probe: {error:#}");
-        if let Ok(mut report) = Report::open() {
-            report.text("error", &format!("{error:#}"));
-            report.finish();
-        }
-        power_off();
+        give_up(&format!("{error:#}"));
     }
+}
+
+/// Says why on the console and in the report, and stops: whoever waits for the report must not wait for its deadline.
+fn give_up(why: &str) {
+    eprintln!("ingot-probe: {why}");
+    if let Ok(mut report) = Report::open() {
+        report.text("error", why);
+        report.finish();
+    }
+    power_off();
 }
 
 fn run_as_pid1(started: u64) -> anyhow::Result<()> {

@@ -38,7 +38,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
     look::processes("at_ready", &mut report)?;
     look::disks(&mut report)?;
     if plan.idle_seconds > 0 {
-        runtime.block_on(tokio::time::sleep(Duration::from_secs(plan.idle_seconds)));
+        let idle = Duration::from_secs(plan.idle_seconds);
+        runtime.block_on(async { tokio::time::sleep(idle).await });
         look::processes("idle", &mut report)?;
         look::memory(&mut report)?;
     }
