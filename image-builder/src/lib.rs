@@ -5,6 +5,23 @@
 
 #![forbid(unsafe_code)]
 
+pub mod binaries;
+pub mod build;
 pub mod digest;
+pub mod elf;
+pub mod formats;
+pub mod initrd;
+pub mod inputs;
+pub mod manifest;
+pub mod modules;
 pub mod progress;
+pub mod recipe;
+pub mod root;
+pub mod sbom;
+pub mod sizes;
 pub mod tools;
+pub mod tree;
+pub mod write;
+
+pub use build::{BuildError, BuildOptions, Built, Variant, build};
+pub use manifest::Manifest;

@@ -5,8 +5,10 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use ingot_image_builder::progress::Terminal;
-use ingot_image_builder::tools::Tools;
+use ingot_image_builder::progress::{Progress as _, Terminal};
+use ingot_image_builder::recipe;
+use ingot_image_builder::tools::{Lock, LockMode, Tools};
+use ingot_image_builder::{BuildOptions, build};
 
 /// Builds bootable Ingot images.
 #[derive(Debug, Parser)]
@@ -15,6 +17,9 @@ struct Arguments {
     /// Directory for everything that is built or downloaded.
     #[arg(long, default_value = "target", global = true)]
     target_dir: PathBuf,
+    /// Root of the checkout.
+    #[arg(long, default_value = ".", global = true)]
+    workspace: PathBuf,
     #[command(subcommand)]
     command: Verb,
 }
@@ -23,16 +28,69 @@ struct Arguments {
 enum Verb {
     /// Download the tools (QEMU, OVMF, mkfs.erofs and others) without building anything.
     Tools,
+    /// Build the image of a recipe into <target-dir>/images/<profile>/.
+    Build {
+        /// Recipe of configs/images.
+        #[arg(long, default_value = "vm")]
+        profile: String,
+        /// Fail when the mirror no longer has a locked package version.
+        #[arg(long)]
+        locked: bool,
+        /// Build even when nothing changed.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Write configs/images/packages.lock anew, with the newest version of every package of every recipe.
+    Lock,
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let progress = Terminal::new();
-    match arguments.command {
+    match &arguments.command {
         Verb::Tools => {
             let tools = Tools::ensure(&arguments.target_dir, &progress)?;
             println!("{}", tools.sysroot().display());
         }
+        Verb::Build { profile, locked, force } => {
+            let mut options = BuildOptions::new(&arguments.workspace, &arguments.target_dir, profile);
+            options.lock_mode = if *locked { LockMode::Locked } else { LockMode::Prefer };
+            options.force = *force;
+            let built = build::build(&options, &progress)?;
+            print_summary(&built);
+        }
+        Verb::Lock => write_lock(&arguments, &progress)?,
     }
+    Ok(())
+}
+
+fn print_summary(built: &ingot_image_builder::Built) {
+    let mib = |bytes: u64| format!("{}.{} MiB", bytes >> 20, ((bytes & 0xf_ffff) * 10) >> 20);
+    println!("{}", built.dir.display());
+    for (name, output) in &built.manifest.outputs {
+        println!("  {name:<16} {:>12}  sha256 {}", mib(output.size), output.sha256);
+    }
+    println!("what the compressed disk is made of (each part compressed alone):");
+    for part in &built.manifest.made_of {
+        println!("  {:<32} {:>12}  plain {:>12}", part.part, mib(part.compressed), mib(part.plain));
+    }
+}
+
+fn write_lock(arguments: &Arguments, progress: &Terminal) -> anyhow::Result<()> {
+    let tools = Tools::ensure(&arguments.target_dir, progress)?;
+    let mut lock = Lock::default();
+    let any = BuildOptions::new(&arguments.workspace, &arguments.target_dir, "vm");
+    let mut names = Vec::new();
+    for name in recipe::names(&any.recipes()) {
+        let recipe = recipe::Recipe::load(&any.recipes(), &name)?;
+        names.extend(build::package_names(&recipe));
+    }
+    names.sort();
+    names.dedup();
+    for package in tools.packages(&names, &Lock::default(), LockMode::Newest, progress)? {
+        lock.packages.push(package.locked);
+    }
+    lock.write(&any.lock_file())?;
+    progress.step(&format!("wrote {}", any.lock_file().display()));
     Ok(())
 }

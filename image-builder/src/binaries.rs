@@ -1,0 +1,131 @@
+//! Compiles the node's programs the way they go into an image: static, stripped, and equal from any directory.
+//!
+//! They have a target directory of their own, `target/node`, so that the flags below never make cargo rebuild a
+//! developer's tree, and a running `cargo` never makes an image build wait.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::progress::Progress;
+use crate::recipe::Recipe;
+
+/// What everything of the node is compiled for.
+pub const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// What can go wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BinariesError {
+    /// Cargo could not be run.
+    #[error("cannot run cargo")]
+    Run {
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The programs did not compile.
+    #[error("cargo could not compile the node's programs:\n{message}")]
+    Failed {
+        /// The end of what cargo said.
+        message: String,
+    },
+    /// Cargo ended well and a program is still not there.
+    #[error("cargo built no {path}; check the names in the image recipe")]
+    Missing {
+        /// Where it should be.
+        path: PathBuf,
+    },
+}
+
+/// The programs of a recipe by binary name, compiled from `workspace` into `target_dir/node`.
+///
+/// # Errors
+/// [`BinariesError`].
+pub fn build(
+    workspace: &Path,
+    target_dir: &Path,
+    recipe: &Recipe,
+    progress: &dyn Progress,
+) -> Result<BTreeMap<String, PathBuf>, BinariesError> {
+    let run = |source| BinariesError::Run { source };
+    let own = recipe.binaries.iter().map(|one| (&one.package, &one.name));
+    let bundled = recipe.images.iter().map(|one| (&one.package, &one.name));
+    let wanted: BTreeSet<(&String, &String)> = own.chain(bundled).collect();
+    if wanted.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    progress.step("compiling the node's programs");
+    let workspace = fs_err::canonicalize(workspace).map_err(run)?;
+    fs_err::create_dir_all(target_dir.join("node")).map_err(run)?;
+    let target = fs_err::canonicalize(target_dir.join("node")).map_err(run)?;
+    let mut command = cargo(&workspace, &target);
+    for (package, name) in &wanted {
+        command.arg("--package").arg(package).arg("--bin").arg(name);
+    }
+    let message = watch(command, progress).map_err(run)?;
+    if let Some(message) = message {
+        return Err(BinariesError::Failed { message });
+    }
+    let mut found = BTreeMap::new();
+    for (_, name) in wanted {
+        let path = target.join(TARGET).join("release").join(name);
+        if !path.exists() {
+            return Err(BinariesError::Missing { path });
+        }
+        found.insert(name.clone(), path);
+    }
+    Ok(found)
+}
+
+fn cargo(workspace: &Path, target: &Path) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workspace).args(["build", "--release", "--target", TARGET]);
+    command.arg("--target-dir").arg(target);
+    // Joined with the flags of `.cargo/config.toml`. No path of this machine may end in a program: neither for the
+    // comparison of builds nor for the people who read its panics. The last matching prefix wins.
+    let mut flags = vec![remap(workspace, "/ingot"), remap(target, "/target")];
+    if let Some(home) = cargo_home() {
+        flags.push(remap(&home, "/cargo"));
+    }
+    let list: Vec<String> = flags.iter().map(|flag| format!("{flag:?}")).collect();
+    command.arg("--config").arg(format!("target.{TARGET}.rustflags=[{}]", list.join(",")));
+    // Flags from outside would replace the ones above.
+    for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "CARGO_BUILD_TARGET"] {
+        command.env_remove(variable);
+    }
+    command.env("SOURCE_DATE_EPOCH", "0").env("CARGO_INCREMENTAL", "0");
+    command
+}
+
+fn remap(from: &Path, to: &str) -> String {
+    format!("--remap-path-prefix={}={to}", from.display())
+}
+
+fn cargo_home() -> Option<PathBuf> {
+    let from_environment = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    from_environment.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))
+}
+
+/// Runs cargo, shows its lines as details, and gives its last lines if it failed.
+fn watch(mut command: Command, progress: &dyn Progress) -> std::io::Result<Option<String>> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    let mut last = Vec::new();
+    let mut compiled = 0_usize;
+    if let Some(stderr) = child.stderr.take() {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            if let Some(what) = line.trim_start().strip_prefix("Compiling ") {
+                compiled += 1;
+                progress.detail(&format!("compiling, crate {compiled}: {what}"));
+            }
+            last.push(line);
+            if last.len() > 80 {
+                last.remove(0);
+            }
+        }
+    }
+    let status = child.wait()?;
+    Ok((!status.success()).then(|| last.join("\n")))
+}
