@@ -144,7 +144,8 @@ pub fn mounts(system: &System) {
 /// Writes the kernel settings. One that this kernel does not have is no news.
 pub fn settings(system: &System) {
     for (name, value) in SETTINGS {
-        match fs::write(Path::new("/proc/sys").join(name), value) {
+        // With a line end: printk_devkmsg takes nothing else.
+        match fs::write(Path::new("/proc/sys").join(name), format!("{value}\n")) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 system.say(format_args!("kernel setting {name}={value} refused: {error}"));
             }

@@ -22,6 +22,10 @@ pub const HELLO_DEADLINE: Milliseconds = 120_000;
 /// Time between SIGTERM and SIGKILL.
 pub const STOP_DEADLINE: Milliseconds = 5_000;
 
+/// An agent whose socket is closed is most likely just ending; it gets this long to do so by itself, so that its own exit
+/// status is what is seen.
+pub const SOCKET_DEADLINE: Milliseconds = 1_000;
+
 /// Doublings from the floor at most; 20 ms << 9 is past the maximum.
 const DOUBLINGS_MAX: u32 = 9;
 
@@ -30,6 +34,11 @@ const DOUBLINGS_MAX: u32 = 9;
 pub enum Stop {
     /// It was not.
     No,
+    /// It was not, but it closed its socket; SIGTERM follows.
+    Expected {
+        /// When.
+        terminate_at: Milliseconds,
+    },
     /// By SIGTERM; SIGKILL follows.
     Terminated {
         /// When.
@@ -103,7 +112,8 @@ impl Agent {
         let Life::Up { since, greeted, stop, .. } = self.life else { return };
         let ran = now.saturating_sub(since);
         // One that was told to end is no crash, however short it ran.
-        let crashed = stop == Stop::No && !(greeted && ran >= STEADY_AFTER);
+        let told = matches!(stop, Stop::Terminated { .. } | Stop::Killed);
+        let crashed = !told && !(greeted && ran >= STEADY_AFTER);
         let again_in = self.pause(crashed);
         self.last_wait_status = Some(wait_status);
         actions.push(Action::Log(Line::AgentEnded { wait_status, ran, again_in }));
@@ -116,13 +126,11 @@ impl Agent {
         }
     }
 
-    /// An agent without a socket is of no use; says whether this is news.
-    pub(super) fn socket_lost(&mut self, now: Milliseconds, actions: &mut Vec<Action>) -> bool {
-        let news = matches!(self.life, Life::Up { stop: Stop::No, .. });
-        if news {
-            self.stop(now, false, actions);
+    /// An agent without a socket is of no use, and ends soon or is ended.
+    pub(super) fn socket_lost(&mut self, now: Milliseconds) {
+        if let Life::Up { stop: stop @ Stop::No, .. } = &mut self.life {
+            *stop = Stop::Expected { terminate_at: now.saturating_add(SOCKET_DEADLINE) };
         }
-        news
     }
 
     /// Stops and starts it; one that waits is started at once.
@@ -140,7 +148,7 @@ impl Agent {
 
     fn stop(&mut self, now: Milliseconds, kill: bool, actions: &mut Vec<Action>) {
         if let Life::Up { pid, stop, .. } = &mut self.life
-            && (kill || *stop == Stop::No)
+            && (kill || !matches!(stop, Stop::Terminated { .. }))
             && *stop != Stop::Killed
         {
             let kill_at = now.saturating_add(STOP_DEADLINE);
@@ -155,6 +163,10 @@ impl Agent {
             Life::Down { until } if now >= until => {
                 self.life = Life::Starting;
                 actions.push(Action::StartAgent);
+            }
+            Life::Up { stop: Stop::Expected { terminate_at }, .. } if now >= terminate_at => {
+                actions.push(Action::Log(Line::SocketLost));
+                self.stop(now, false, actions);
             }
             Life::Up { stop: Stop::Terminated { kill_at }, .. } if now >= kill_at => {
                 self.stop(now, true, actions);
@@ -179,6 +191,7 @@ impl Agent {
     pub(super) fn deadline(&self) -> Milliseconds {
         match self.life {
             Life::Down { until } => until,
+            Life::Up { stop: Stop::Expected { terminate_at }, .. } => terminate_at,
             Life::Up { stop: Stop::Terminated { kill_at }, .. } => kill_at,
             Life::Up { since, greeted: false, stop: Stop::No, .. } => {
                 since.saturating_add(HELLO_DEADLINE)
@@ -192,7 +205,7 @@ impl Agent {
         Some(Service {
             name: Name::new(AGENT_NAME).ok()?,
             state: match self.life {
-                Life::Up { stop: Stop::No, .. } => ServiceState::Running,
+                Life::Up { stop: Stop::No | Stop::Expected { .. }, .. } => ServiceState::Running,
                 Life::Up { .. } => ServiceState::Stopping,
                 Life::Down { .. } | Life::Starting => ServiceState::Backoff,
                 Life::Off => ServiceState::Stopped,

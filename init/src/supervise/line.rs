@@ -69,7 +69,7 @@ impl fmt::Display for Line {
                 write!(f, "agent could not be started, trying again in {again_in} ms")
             }
             Self::NoHello => f.write_str("agent has not said hello in time, killing it"),
-            Self::SocketLost => f.write_str("agent closed its socket, restarting it"),
+            Self::SocketLost => f.write_str("agent closed its socket and goes on, restarting it"),
             Self::Malformed => f.write_str("agent sent a malformed message, refusing it"),
             Self::Ending { how, phase, at_most } => {
                 let (how, what) = (name(*how), phase.name());

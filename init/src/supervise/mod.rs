@@ -15,7 +15,8 @@ mod store;
 use ingot_init_api::{End, Exit, Request};
 
 pub use agent::{
-    Agent, BACKOFF_FLOOR, BACKOFF_MAX, HELLO_DEADLINE, STEADY_AFTER, STOP_DEADLINE, Stop,
+    Agent, BACKOFF_FLOOR, BACKOFF_MAX, HELLO_DEADLINE, SOCKET_DEADLINE, STEADY_AFTER,
+    STOP_DEADLINE, Stop,
 };
 pub use ending::{BUTTON_GRACE, Ending, GRACE_MAX, Phase};
 pub use exits::{Exits, RECENT_MAX, UNKNOWN_STATUS};
@@ -180,9 +181,7 @@ impl<F> State<F> {
             Event::SocketLost => {
                 actions.push(Action::CloseSocket);
                 self.outbox.close();
-                if self.agent.socket_lost(now, actions) {
-                    actions.push(Action::Log(Line::SocketLost));
-                }
+                self.agent.socket_lost(now);
             }
             Event::EndWanted(how) => self.end_wanted(now, how, actions),
             Event::HelperStarted { pid } => self.helper_started(pid),
