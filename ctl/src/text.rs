@@ -79,6 +79,11 @@ pub(crate) fn precise_time(time: Option<&Timestamp>) -> String {
     moment.map_or_else(|| "-".to_owned(), |moment| format!("{moment:.3}"))
 }
 
+/// A pod's name, with its namespace where that is not the usual one.
+pub(crate) fn pod(namespace: &str, name: &str) -> String {
+    if namespace == "default" { name.to_owned() } else { format!("{namespace}/{name}") }
+}
+
 /// `-` for nothing, so that columns stay readable.
 pub(crate) fn or_dash(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }

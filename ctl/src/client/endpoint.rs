@@ -2,7 +2,7 @@
 
 use super::Error;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 /// Port of the machine API when none is written.
@@ -43,20 +43,20 @@ impl FromStr for Endpoint {
         if let Ok(address) = text.parse::<SocketAddr>() {
             return if address.port() == 0 { Err(wrong()) } else { Ok(address.into()) };
         }
+        if let Some(inside) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            let address: Ipv6Addr = inside.parse().map_err(|_| wrong())?;
+            return Ok(Self { host: address.to_string(), port: DEFAULT_PORT });
+        }
         let (host, port) = match text.rsplit_once(':') {
             Some((host, port)) => (host, port.parse().map_err(|_| wrong())?),
             None => (text, DEFAULT_PORT),
-        };
-        let host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            Some(inside) if inside.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6()) => inside,
-            _ => host,
         };
         let is_name = |host: &str| {
             !host.is_empty()
                 && host.len() <= 253
                 && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
         };
-        if port == 0 || !(is_name(host) || host.parse::<IpAddr>().is_ok()) {
+        if port == 0 || !is_name(host) {
             return Err(wrong());
         }
         Ok(Self { host: host.to_owned(), port })

@@ -1,6 +1,6 @@
 //! `apply`: makes a config the node's wish; pairs first with a node that has none.
 
-use super::problems::{Shown, read, refused};
+use super::problems::{Shown, name, read, refused};
 use crate::cli::{Apply, Format};
 use crate::client::{Error, Node, Unpaired};
 use crate::failure::{Exit, Failure};
@@ -82,7 +82,7 @@ fn show(session: &Session<'_>, args: &Apply, answer: &ApplyConfigResponse) -> Re
     if answer.problems.is_empty() {
         return Ok(());
     }
-    Err(Failure::new(Exit::Refused, format!("{} was refused", args.file.display())))
+    Err(Failure::new(Exit::Refused, format!("{} was refused", name(&args.file))))
 }
 
 fn summary(dry_run: bool, answer: &ApplyConfigResponse) -> String {

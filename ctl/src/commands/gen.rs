@@ -43,6 +43,7 @@ pub(super) fn run(session: &Session<'_>, args: &Gen) -> Result<(), Failure> {
         write(directory.join("ca.crt"), &ca.certificate().to_pem())?;
     }
     write(config_file.clone(), &config)?;
+    let known = session.globals.endpoint.is_some() || !args.address.is_empty();
     let added = !contexts.contexts.contains_key(&args.name);
     if added {
         let endpoint = session.globals.endpoint.as_ref().map(ToString::to_string);
@@ -60,7 +61,9 @@ pub(super) fn run(session: &Session<'_>, args: &Gen) -> Result<(), Failure> {
     if added {
         let _ = writeln!(text, "added  context \"{}\" to {}", args.name, path.display());
     }
-    let _ = writeln!(text, "next   ingotctl apply -f {} --endpoint NODE", config_file.display());
+    // A context made now asks this node; one that was there asks another.
+    let endpoint = if known && added { "" } else { " --endpoint NODE" };
+    let _ = writeln!(text, "next   ingotctl apply -f {}{endpoint}", config_file.display());
     session.output.text(&text)
 }
 

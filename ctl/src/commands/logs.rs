@@ -23,10 +23,15 @@ pub(super) async fn run(session: &Session<'_>, args: &Logs) -> Result<(), Failur
             api.pod_logs(request).await
         })
         .await?;
-    let mut continued = false;
+    // Stream of a line that was cut and goes on. The other stream may come in between, on a line of its own.
+    let mut open: Option<String> = None;
     while let Some(line) = lines.next().await? {
+        let continued = open.as_ref() == Some(&line.stream);
+        if open.is_some() && !continued && session.output.format == Format::Table {
+            session.output.raw(b"\n")?;
+        }
         show(session, &line, args.timestamps && !continued)?;
-        continued = line.partial;
+        open = line.partial.then_some(line.stream);
     }
     Ok(())
 }

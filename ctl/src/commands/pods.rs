@@ -55,7 +55,7 @@ fn row(pod: &Pod, container: &Container) -> [String; 7] {
         reason = format!("{reason}; next start {}", text::time(Some(next)));
     }
     [
-        pod.name.clone(),
+        text::pod(&pod.namespace, &pod.name),
         container.name.clone(),
         container.image.clone(),
         state.to_owned(),

@@ -17,10 +17,15 @@ pub(super) struct Shown<'a> {
     pub(super) hint: &'a str,
 }
 
+/// A file as errors name it.
+pub(super) fn name(file: &Path) -> String {
+    if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() }
+}
+
 /// Reads a config from a file, or from standard input for `-`.
 pub(super) fn read(file: &Path) -> Result<String, Failure> {
     let failed = |error: &std::io::Error| {
-        Failure::usage(format!("cannot read {}", file.display())).because(error)
+        Failure::usage(format!("cannot read {}", name(file))).because(error)
     };
     let mut text = String::new();
     let limit = CONFIG_BYTES_MAX + 1;
@@ -31,10 +36,7 @@ pub(super) fn read(file: &Path) -> Result<String, Failure> {
     };
     let count = count.map_err(|error| failed(&error))?;
     if u64::try_from(count).is_ok_and(|count| count > CONFIG_BYTES_MAX) {
-        return Err(Failure::new(
-            Exit::Refused,
-            format!("{} is larger than 4 MiB", file.display()),
-        ));
+        return Err(Failure::new(Exit::Refused, format!("{} is larger than 4 MiB", name(file))));
     }
     Ok(text)
 }
@@ -55,14 +57,14 @@ pub(super) fn refused<'a>(file: &Path, problems: impl Iterator<Item = Shown<'a>>
         }
     }
     let noun = if count == 1 { "problem" } else { "problems" };
-    let message = format!("{} has {count} {noun}; nothing was changed", file.display());
+    let message = format!("{} has {count} {noun}; nothing was changed", name(file));
     Failure::new(Exit::Refused, message).details(details)
 }
 
 fn place(file: &Path, problem: &Shown<'_>) -> String {
     match (problem.line, problem.column) {
-        (0, _) => file.display().to_string(),
-        (line, 0) => format!("{}:{line}", file.display()),
-        (line, column) => format!("{}:{line}:{column}", file.display()),
+        (0, _) => name(file),
+        (line, 0) => format!("{}:{line}", name(file)),
+        (line, column) => format!("{}:{line}:{column}", name(file)),
     }
 }

@@ -35,7 +35,7 @@ fn show(answer: &PodStatsResponse, before: Option<&PodStatsResponse>) -> String 
     let rows = answer.containers.iter().map(|stats| {
         let earlier = before.and_then(|before| find(before, stats));
         [
-            format!("{}/{}", stats.pod, stats.container),
+            format!("{}/{}", text::pod(&stats.namespace, &stats.pod), stats.container),
             earlier.map_or_else(|| text::seconds(stats.cpu_usage_usec), |e| rate(e, stats)),
             text::limit(stats.cpu_limit_millicores, |limit| format!("{limit}m")),
             format!("{}/{}", stats.cpu_throttled_periods, stats.cpu_periods),

@@ -1,6 +1,6 @@
 //! `validate`: checks a config on this machine, as the node of this release would.
 
-use super::problems::{Shown, read, refused};
+use super::problems::{Shown, name, read, refused};
 use crate::cli::{Format, Validate};
 use crate::failure::{Exit, Failure};
 use crate::session::Session;
@@ -32,7 +32,7 @@ pub(super) fn run(session: &Session<'_>, args: &Validate) -> Result<(), Failure>
             return Ok(());
         }
         // The problems are in the answer; a program wants no prose beside it.
-        return Err(Failure::new(Exit::Refused, format!("{} has problems", args.file.display())));
+        return Err(Failure::new(Exit::Refused, format!("{} has problems", name(&args.file))));
     }
     let Some(config) = loaded.config else {
         let shown = loaded.problems.iter().map(|problem| Shown {
@@ -46,7 +46,7 @@ pub(super) fn run(session: &Session<'_>, args: &Validate) -> Result<(), Failure>
     };
     let pods = config.pods.len();
     let noun = if pods == 1 { "pod" } else { "pods" };
-    session.output.text(&format!("{} is valid: a machine and {pods} {noun}\n", args.file.display()))
+    session.output.text(&format!("{} is valid: a machine and {pods} {noun}\n", name(&args.file)))
 }
 
 fn items(problems: &[Problem]) -> Vec<Item<'_>> {

@@ -1,8 +1,6 @@
 //! The client against a node with real TLS: who gets in, who does not, and in which words.
 
-mod fake;
-
-use fake::{Fake, a_year, expired};
+use crate::fake::{Fake, a_year, expired};
 use ingot_api::machine::v1::GetConfigRequest;
 use ingot_ctl::client::{Credentials, Distrust, Error, Kind, Node, Refusal, Target, Unpaired};
 use ingot_pki::pairing::PairingCode;
@@ -184,4 +182,30 @@ async fn a_node_is_reached_by_name_whatever_the_name() {
     let mut target = fake.target_as(Role::Reader);
     target.endpoint.host = "localhost".into();
     Node::connect(&target).await.unwrap().status().await.unwrap();
+}
+
+#[test]
+fn the_connection_is_made_again_when_the_node_was_away() {
+    let runtime = || tokio::runtime::Runtime::new().unwrap();
+    let (client, first_life) = (runtime(), runtime());
+    let fake = first_life.block_on(Fake::configured());
+    let node = client.block_on(Node::connect(&fake.target_as(Role::Reader))).unwrap();
+    client.block_on(node.status()).unwrap();
+
+    first_life.shutdown_background();
+    let error = client.block_on(node.status()).unwrap_err();
+    assert_eq!(error.kind(), Kind::Connect, "{error:?}");
+
+    let second_life = runtime();
+    let again = second_life.block_on(fake.again());
+    let end = std::time::Instant::now() + TIMEOUT;
+    let status = loop {
+        match client.block_on(node.status()) {
+            Err(error) if std::time::Instant::now() >= end => panic!("{error:?}"),
+            Err(_) => {}
+            Ok(status) => break status,
+        }
+    };
+    assert_eq!(status.node_name, "web-1");
+    assert_eq!(again.address, fake.address);
 }

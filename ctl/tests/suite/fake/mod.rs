@@ -31,6 +31,7 @@ pub(crate) struct Fake {
     pub(crate) ca: Ca,
     pub(crate) address: SocketAddr,
     pub(crate) fingerprint: Fingerprint,
+    identity: Identity,
     serving: tokio::task::JoinHandle<()>,
 }
 
@@ -54,25 +55,36 @@ impl Fake {
     pub(crate) async fn configured() -> Self {
         let ca = Ca::generate("test installation", a_year()).unwrap();
         let identity = ca.issue_server("node-1", &[], a_year()).unwrap();
-        Self::start(ca, identity, None).await
+        Self::start(ca, identity, None, None).await
     }
 
     /// A node with a config, presenting a certificate of the test's choice.
     pub(crate) async fn with_certificate(ca: Ca, identity: Identity) -> Self {
-        Self::start(ca, identity, None).await
+        Self::start(ca, identity, None, None).await
     }
 
     /// A node without config, with this code on its console.
     pub(crate) async fn maintenance(code: &PairingCode) -> Self {
         let ca = Ca::generate("test installation", a_year()).unwrap();
         let identity = self_signed("ingot", &[], a_year()).unwrap();
-        Self::start(ca, identity, Some(code.clone())).await
+        Self::start(ca, identity, Some(code.clone()), None).await
     }
 
-    async fn start(ca: Ca, identity: Identity, code: Option<PairingCode>) -> Self {
+    /// The same node at the same address, after its end.
+    pub(crate) async fn again(&self) -> Self {
+        Self::start(self.ca.clone(), self.identity.clone(), None, Some(self.address)).await
+    }
+
+    async fn start(
+        ca: Ca,
+        identity: Identity,
+        code: Option<PairingCode>,
+        address: Option<SocketAddr>,
+    ) -> Self {
         let fingerprint = identity.certificate.fingerprint();
         let config = server_config(&ca, &identity, code.is_some());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener =
+            TcpListener::bind(address.unwrap_or(([127, 0, 0, 1], 0).into())).await.unwrap();
         let address = listener.local_addr().unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let incoming = TcpListenerStream::new(listener)
@@ -86,7 +98,7 @@ impl Fake {
             let server = Server::builder().add_service(MachineServer::new(machine));
             server.serve_with_incoming(incoming).await.unwrap();
         });
-        Self { ca, address, fingerprint, serving }
+        Self { ca, address, fingerprint, identity, serving }
     }
 
     pub(crate) fn endpoint(&self) -> Endpoint {
