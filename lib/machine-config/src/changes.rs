@@ -39,16 +39,21 @@ fn machine(config: &Config) -> BTreeMap<String, String> {
 /// Only ever compared.
 fn secrets(config: &Config) -> [Option<&crate::Secret>; 2] {
     let api = &config.machine.api;
-    [api.ca.as_ref().and_then(|ca| ca.key.as_ref()), api.certificate.as_ref().map(|certificate| &certificate.key)]
+    [
+        api.ca.as_ref().and_then(|ca| ca.key.as_ref()),
+        api.certificate.as_ref().map(|certificate| &certificate.key),
+    ]
 }
 
 fn pods(lines: &mut Vec<String>, old: &[Pod], new: &[Pod]) {
     let by_name = |pods: &[Pod]| -> BTreeMap<String, BTreeMap<String, String>> {
-        pods.iter().map(|pod| {
-            let mut flat = BTreeMap::new();
-            flatten(&mut flat, "", &serde_json::to_value(pod).unwrap_or_default());
-            (pod.full_name(), flat)
-        }).collect()
+        pods.iter()
+            .map(|pod| {
+                let mut flat = BTreeMap::new();
+                flatten(&mut flat, "", &serde_json::to_value(pod).unwrap_or_default());
+                (pod.full_name(), flat)
+            })
+            .collect()
     };
     let (old, new) = (by_name(old), by_name(new));
     for (name, fields) in &new {
@@ -62,7 +67,12 @@ fn pods(lines: &mut Vec<String>, old: &[Pod], new: &[Pod]) {
     }
 }
 
-fn compare(lines: &mut Vec<String>, prefix: &str, old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) {
+fn compare(
+    lines: &mut Vec<String>,
+    prefix: &str,
+    old: &BTreeMap<String, String>,
+    new: &BTreeMap<String, String>,
+) {
     let mut paths: Vec<_> = old.keys().chain(new.keys()).collect();
     paths.sort_unstable();
     paths.dedup();
@@ -72,7 +82,9 @@ fn compare(lines: &mut Vec<String>, prefix: &str, old: &BTreeMap<String, String>
                 lines.push(format!("{prefix}{path}: {} -> {}", clip(before), clip(after)));
             }
             (None, Some(after)) => lines.push(format!("{prefix}{path}: set to {}", clip(after))),
-            (Some(before), None) => lines.push(format!("{prefix}{path}: no longer {}", clip(before))),
+            (Some(before), None) => {
+                lines.push(format!("{prefix}{path}: no longer {}", clip(before)))
+            }
             _ => {}
         }
     }

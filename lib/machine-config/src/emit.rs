@@ -89,9 +89,10 @@ fn text(string: &str) -> String {
         && string.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '.' | '-' | ':' | '+' | '@' | '='))
         && !string.ends_with(':')
         && looks_like(string).is_none()
-        // Readers of YAML 1.1 take these for booleans, and 1:20 for a number.
+        // Readers of YAML 1.1 take these for booleans, and 1:20 for a number. Addresses are neither.
         && !matches!(string.to_ascii_lowercase().as_str(), "yes" | "no" | "on" | "off" | "y" | "n")
-        && !string.chars().all(|c| c.is_ascii_digit() || matches!(c, ':' | '_' | '.' | '-'));
+        && (string.matches('.').count() > 1
+            || !string.chars().all(|c| c.is_ascii_digit() || matches!(c, ':' | '_' | '.' | '-')));
     if plain { string.to_owned() } else { Value::from(string).to_string() }
 }
 

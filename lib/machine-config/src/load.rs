@@ -49,7 +49,8 @@ pub(crate) fn secrets(text: &str) -> Option<Vec<Place>> {
     let mut sound = problems.is_empty();
     for document in &documents {
         let kind = kind(&document.root).ok()?;
-        let validated = validate::validate(kind, document.index, &document.root, Placeholders::Refused);
+        let validated =
+            validate::validate(kind, document.index, &document.root, Placeholders::Refused);
         sound &= validated.problems.is_empty();
         places.extend(validated.secrets);
     }

@@ -22,17 +22,15 @@ pub struct Problem {
 }
 
 impl fmt::Display for Problem {
-    /// One line for people: `line 4, network.hostname: message (hint)`.
+    /// One line for people: `line 4, network.hostname: message (hint)`, without the parts that are not known.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.line > 0 {
-            write!(f, "line {}", self.line)?;
-        } else {
-            write!(f, "document {}", self.document)?;
+        match (self.line, self.path.as_str()) {
+            (0, "") => {}
+            (0, path) => write!(f, "{path}: ")?,
+            (line, "") => write!(f, "line {line}: ")?,
+            (line, path) => write!(f, "line {line}, {path}: ")?,
         }
-        if !self.path.is_empty() {
-            write!(f, ", {}", self.path)?;
-        }
-        write!(f, ": {}", self.message)?;
+        f.write_str(&self.message)?;
         if !self.hint.is_empty() {
             write!(f, " ({})", self.hint)?;
         }

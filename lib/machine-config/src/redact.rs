@@ -10,7 +10,8 @@ use crate::{Config, Machine, Pod};
 use serde_json::Value;
 
 /// Shown in the place of a text that is no sound config: a secret may stand anywhere in it.
-const NOT_SHOWN: &str = "# This config is not shown: it has problems, so its secrets cannot be told apart.\n";
+const NOT_SHOWN: &str =
+    "# This config is not shown: it has problems, so its secrets cannot be told apart.\n";
 
 /// A config as it was written, comments included, without its secrets.
 ///
@@ -42,8 +43,10 @@ fn splice(text: &str, spans: &[(usize, usize)]) -> String {
     let mut done = 0;
     for (start, end) in spans {
         let (start, end) = (offset(*start), offset(*end));
-        let (Some(before), Some(secret)) = (text.get(done..start), text.get(start..end)) else { continue };
-        out.push_str(before);
+        let (Some(before), Some(secret)) = (text.get(done..start), text.get(start..end)) else {
+            continue;
+        };
+        out.push_str(before_block(before));
         out.push('"');
         out.push_str(REDACTED);
         out.push('"');
@@ -56,15 +59,33 @@ fn splice(text: &str, spans: &[(usize, usize)]) -> String {
     out
 }
 
+/// What comes before a secret, without the `|` or `>` on the line above that made it a block.
+///
+/// The parser gives a block's lines only, not its header.
+fn before_block(before: &str) -> &str {
+    let header = before.trim_end_matches([' ', '\n', '\r']);
+    if !before.get(header.len()..).is_some_and(|gap| gap.contains('\n')) {
+        return before;
+    }
+    let line = header.rfind('\n').map_or(0, |at| at + 1);
+    let indicator = header.get(line..).and_then(|header| header.find(" |").or(header.find(" >")));
+    indicator.and_then(|indicator| before.get(..=line + indicator)).unwrap_or(before)
+}
+
 /// The lines of all secrets that are long enough to tell something.
 fn secret_lines(config: &Config) -> Vec<String> {
     const MIN: usize = 8;
     let mut found = Vec::new();
     for (kind, mut value) in config.values() {
-        visit(kind.schema(), kind.schema(), &mut value, &mut |secret| found.push(secret.to_string()));
+        visit(kind.schema(), kind.schema(), &mut value, &mut |secret| {
+            found.push(secret.to_string())
+        });
     }
     let lines = found.iter().flat_map(|secret| secret.trim_matches('"').split("\\n"));
-    lines.filter(|line| line.len() >= MIN && !line.starts_with("-----")).map(str::to_owned).collect()
+    lines
+        .filter(|line| line.len() >= MIN && !line.starts_with("-----"))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Calls `act` for every secret in a value.

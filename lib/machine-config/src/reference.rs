@@ -58,16 +58,22 @@ pub fn manual() -> String {
 /// The table of a map's fields, then the maps inside.
 fn section(out: &mut String, root: &Value, map: &Value, path: &str) {
     let _ = write!(out, "\n| Field | Value | Default | Meaning |\n|---|---|---|---|\n");
-    let required: Vec<_> = map.get("required").and_then(Value::as_array).into_iter().flatten().collect();
+    let required: Vec<_> =
+        map.get("required").and_then(Value::as_array).into_iter().flatten().collect();
     let mut inner = Vec::new();
     for (name, field) in map.get("properties").and_then(Value::as_object).into_iter().flatten() {
         let target = schema::resolve(root, field);
-        let text = if schema::described(field).is_empty() { schema::described(target) } else { schema::described(field) };
+        let text = if schema::described(field).is_empty() {
+            schema::described(target)
+        } else {
+            schema::described(field)
+        };
         let is_required = required.iter().any(|required| *required == name);
         let mut meaning = text.replace('\n', " ").replace('|', "\\|");
         let choices = schema::choices(target);
         let several = choices.len() > 1;
-        for (choice, about) in choices.into_iter().filter(|(_, about)| several && !about.is_empty()) {
+        for (choice, about) in choices.into_iter().filter(|(_, about)| several && !about.is_empty())
+        {
             let _ = write!(meaning, " `{choice:?}`: {}", about.replace('\n', " "));
         }
         let default = if is_required { "required".to_owned() } else { default(field) };
@@ -81,7 +87,8 @@ fn section(out: &mut String, root: &Value, map: &Value, path: &str) {
         }
     }
     let unsupported = map.get(UNSUPPORTED).and_then(Value::as_array).into_iter().flatten();
-    let unsupported: Vec<_> = unsupported.filter_map(Value::as_str).map(|name| format!("`{name}`")).collect();
+    let unsupported: Vec<_> =
+        unsupported.filter_map(Value::as_str).map(|name| format!("`{name}`")).collect();
     if !unsupported.is_empty() {
         let _ = write!(out, "\nNot supported by Ingot yet: {}.\n", unsupported.join(", "));
     }
@@ -104,7 +111,10 @@ fn value(root: &Value, schema: &Value) -> String {
     }
     if schema::allows(schema, "object") {
         let free = schema.get("additionalProperties").filter(|free| free.is_object());
-        return free.map_or_else(|| "map".to_owned(), |free| format!("map of names to {}", value(root, free)));
+        return free.map_or_else(
+            || "map".to_owned(),
+            |free| format!("map of names to {}", value(root, free)),
+        );
     }
     if schema::allows(schema, "boolean") {
         return "true or false".to_owned();
@@ -115,7 +125,11 @@ fn value(root: &Value, schema: &Value) -> String {
     }
     let format = schema.get("format").and_then(Value::as_str).and_then(format::find);
     let secret = schema.get("writeOnly") == Some(&Value::Bool(true));
-    format!("{}{}", format.map_or("text", |format| format.noun), if secret { " (secret)" } else { "" })
+    format!(
+        "{}{}",
+        format.map_or("text", |format| format.noun),
+        if secret { " (secret)" } else { "" }
+    )
 }
 
 /// The default of a field, where the schema tells one that says something.

@@ -136,11 +136,19 @@ pub(crate) fn parse(text: &str) -> (Vec<Document>, Vec<Problem>) {
         let Some(next) = next_document(rest, failed_at) else { break };
         let (skipped, after) = rest.split_at(next);
         base.chars += skipped.chars().count();
-        base.lines += skipped.bytes().filter(|b| *b == b'\n').count();
+        base.lines += line_breaks(skipped);
         rest = after;
         stream.next_index += 1;
     }
+    // The parser puts what it misses at the end on a line that does not exist.
+    let last = u32::try_from(line_breaks(text) + 1).unwrap_or(u32::MAX);
+    stream.problems.iter_mut().for_each(|problem| problem.line = problem.line.min(last));
     (stream.documents, stream.problems)
+}
+
+/// Line breaks as YAML counts them: a line feed, a carriage return, or both together.
+fn line_breaks(text: &str) -> usize {
+    text.matches(['\n', '\r']).count() - text.matches("\r\n").count()
 }
 
 /// Byte offset of the first line after character `from` that starts a document.
@@ -374,6 +382,9 @@ fn syntax_hint(info: &str) -> &'static str {
     }
     if info.contains("mapping values are not allowed") {
         return "check the indentation; a value that holds \": \" needs quotes";
+    }
+    if info.contains("recursion limit") {
+        return "nest less";
     }
     if info.contains("unknown anchor") {
         return "define it earlier in the same document with \"&\"";

@@ -24,7 +24,12 @@ pub(crate) struct Validated {
 }
 
 /// Compares `root` with the schema of `kind`.
-pub(crate) fn validate(kind: Kind, document: u32, root: &Node, placeholders: Placeholders) -> Validated {
+pub(crate) fn validate(
+    kind: Kind,
+    document: u32,
+    root: &Node,
+    placeholders: Placeholders,
+) -> Validated {
     let mut validator = Validator {
         root: kind.schema(),
         document,
@@ -141,8 +146,10 @@ impl Validator {
                 object.insert(key.text.clone(), value);
             }
         }
+        // A field that is not supported yet may well stand for the one that is missing: its own problem says enough.
+        let foreign = fields.iter().any(|(key, _)| is_unsupported(schema, &key.text));
         for name in required {
-            if node.get(name).is_none() {
+            if node.get(name).is_none() && !foreign {
                 let field = properties.and_then(|properties| properties.get(name));
                 let hint = field.map_or_else(String::new, |field| self.missing(name, field));
                 self.problem(
@@ -212,15 +219,11 @@ impl Validator {
             let shown: Vec<String> =
                 choices.iter().map(|(choice, _)| format!("\"{choice}\"")).collect();
             let hint = match similar(text, choices.iter().map(|(choice, _)| *choice)) {
-                Some(choice) => format!("did you mean \"{choice}\"?"),
-                None => format!("write {}", one_of(&shown)),
+                Some(choice) if shown.len() > 1 => format!("did you mean \"{choice}\"?"),
+                _ => format!("write {}", one_of(&shown)),
             };
-            self.problem(
-                node.place,
-                path,
-                format!("is \"{}\", which is none of {}", clip(text), shown.join(", ")),
-                hint,
-            );
+            let message = format!("is \"{}\", but must be {}", clip(text), one_of(&shown));
+            self.problem(node.place, path, message, hint);
             return None;
         }
         let format = schema.get("format").and_then(Value::as_str).and_then(format::find);
@@ -237,7 +240,9 @@ impl Validator {
             return None;
         }
         if let Some(format) = format.filter(|format| !(format.accepts)(text)) {
-            let message = if secret || text.len() > 256 || text.contains('\n') {
+            // A key is easily pasted where its certificate belongs.
+            let hidden = secret || format.name.ends_with("-pem");
+            let message = if hidden || text.len() > 256 || text.contains('\n') {
                 format!("is not {}", format.noun)
             } else {
                 format!("\"{}\" is not {}", clip(text), format.noun)
@@ -314,8 +319,7 @@ impl Validator {
     fn unknown(&mut self, schema: &'static Value, key: &Key, path: &str) {
         let name = clip(&key.text);
         let at = join(path, &key.text);
-        let unsupported = schema.get(UNSUPPORTED).and_then(Value::as_array).into_iter().flatten();
-        if unsupported.filter_map(Value::as_str).any(|field| field == key.text) {
+        if is_unsupported(schema, &key.text) {
             self.problem(
                 key.place,
                 &at,
@@ -363,6 +367,12 @@ impl Validator {
             hint,
         });
     }
+}
+
+/// True for a field that upstream has and Ingot does not support yet.
+fn is_unsupported(schema: &Value, name: &str) -> bool {
+    let fields = schema.get(UNSUPPORTED).and_then(Value::as_array).into_iter().flatten();
+    fields.filter_map(Value::as_str).any(|field| field == name)
 }
 
 /// `network` and `hostname` as `network.hostname`; names that would be ambiguous go into brackets.

@@ -19,13 +19,18 @@ fn every_example_is_sound() {
 
 #[test]
 fn every_field_yaml_mentions_every_field_of_the_schema() {
-    let schema: Value = serde_json::from_str(&reference::json_schema()).expect("the schema is JSON");
+    let schema: Value =
+        serde_json::from_str(&reference::json_schema()).expect("the schema is JSON");
     let mut fields = BTreeSet::new();
     collect(&schema, &mut fields);
     assert!(fields.len() > 50, "the walk over the schema found only {fields:?}");
-    let mentions = |field: &str| EVERY_FIELD.lines().any(|line| {
-        line.trim_start_matches([' ', '-']).split_once(':').is_some_and(|(name, _)| name == field)
-    });
+    let mentions = |field: &str| {
+        EVERY_FIELD.lines().any(|line| {
+            line.trim_start_matches([' ', '-'])
+                .split_once(':')
+                .is_some_and(|(name, _)| name == field)
+        })
+    };
     let missing: Vec<_> = fields.iter().filter(|field| !mentions(field)).collect();
     assert!(missing.is_empty(), "configs/machine/every-field.yaml does not mention {missing:?}");
 }

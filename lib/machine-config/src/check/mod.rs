@@ -60,15 +60,14 @@ pub(crate) fn pods(pods: &[(u32, Pod)]) -> Vec<(u32, Finding)> {
     let mut names = HashMap::new();
     let mut uids = HashMap::new();
     for (document, pod) in pods {
-        if let Some(first) = names.insert(pod.full_name(), *document) {
-            let message =
-                format!("a pod named \"{}\" is already in document {first}", pod.full_name());
+        if names.insert(pod.full_name(), *document).is_some() {
+            let message = format!("a pod named \"{}\" is already in the config", pod.full_name());
             findings.push((
                 *document,
                 Finding::new("metadata.name", message, "give it another name or namespace"),
             ));
-        } else if let Some(first) = uids.insert(pod.uid(), *document) {
-            let message = format!("the pod in document {first} has the same uid");
+        } else if let Some(first) = uids.insert(pod.uid(), pod.full_name()) {
+            let message = format!("the pod \"{first}\" has the same uid");
             findings.push((*document, Finding::new("metadata.uid", message, "leave the uid out")));
         }
     }
@@ -183,7 +182,8 @@ fn duplicates_by<T: Hash + Eq + std::fmt::Display>(
 /// Checks a whole config that no text stands behind; the problems have no lines.
 pub(crate) fn config(config: &Config) -> Vec<Problem> {
     let numbered: Vec<_> = (1..).zip(config.pods.iter().cloned()).collect();
-    let mut found: Vec<(u32, Finding)> = machine(&config.machine).into_iter().map(|finding| (0, finding)).collect();
+    let mut found: Vec<(u32, Finding)> =
+        machine(&config.machine).into_iter().map(|finding| (0, finding)).collect();
     for (document, one) in &numbered {
         found.extend(pod(one).into_iter().map(|finding| (*document, finding)));
     }

@@ -17,7 +17,9 @@ pub(super) fn check(network: &Network) -> Vec<Finding> {
     let routes: Vec<_> = network
         .routes
         .iter()
-        .map(|route| format!("{} {} metric {}", family(route), route.to, route.metric.unwrap_or(0)))
+        .map(|route| {
+            format!("{} (IPv{}, metric {})", route.to, family(route), route.metric.unwrap_or(0))
+        })
         .collect();
     duplicates_by(&mut findings, &routes, |index| format!("network.routes[{index}]"));
     let servers: Vec<_> = network.dns.servers.iter().map(ToString::to_string).collect();
@@ -181,6 +183,13 @@ fn route(findings: &mut Vec<Finding>, path: &str, route: &Route, links: &[Link])
             _ => {}
         }
     }
+    if let Destination::Network(net) = route.to
+        && net != net.trunc()
+    {
+        let message = format!("\"{net}\" is an address in a network, not the network");
+        let hint = format!("write \"{}\"", net.trunc());
+        findings.push(Finding::new(format!("{path}.to"), message, hint));
+    }
     let Some(via) = route.via else { return };
     let at = format!("{path}.via");
     if let Destination::Network(net) = route.to
@@ -262,7 +271,9 @@ fn pod_network(findings: &mut Vec<Finding>, network: &Network) {
 
 /// Everything else that lies in the network of the pods and could then not be reached.
 fn overlaps(findings: &mut Vec<Finding>, path: &str, subnet: &IpNet, network: &Network) {
-    let inside = |net: &IpNet| net.contains(&subnet.network()) || subnet.contains(&net.network());
+    let inside = |net: &IpNet| {
+        net.prefix_len() > 0 && (net.contains(&subnet.network()) || subnet.contains(&net.network()))
+    };
     let addresses = network.links.iter().flat_map(|link| &link.addresses).filter(|net| inside(net));
     let routes = network.routes.iter().filter_map(|route| match route.to {
         Destination::Network(net) if subnet.contains(&net) => Some(net.to_string()),

@@ -126,7 +126,9 @@ fn mounts(findings: &mut Vec<Finding>, path: &str, container: &Container, volume
 fn resources(findings: &mut Vec<Finding>, path: &str, container: &Container) {
     let resources = &container.resources;
     let (limits, requests) = (&resources.limits, &resources.requests);
-    for (field, limit, request) in [("cpu", &limits.cpu, &requests.cpu), ("memory", &limits.memory, &requests.memory)] {
+    for (field, limit, request) in
+        [("cpu", &limits.cpu, &requests.cpu), ("memory", &limits.memory, &requests.memory)]
+    {
         for (list, amount) in [("limits", limit), ("requests", request)] {
             let Some(amount) = amount else { continue };
             let at = format!("{path}.resources.{list}.{field}");

@@ -79,8 +79,14 @@ pub fn read(files: Files<'_>) -> Seed {
         }
         Some((text, Contents::CloudConfig)) => {
             cloud_config(&mut seed, text);
-            let hint = "put an Ingot config there; only hostname and network were taken from this drive";
-            seed.problem(USER_DATA, 1, "this is a #cloud-config, which is for cloud-init".to_owned(), hint);
+            let hint =
+                "put an Ingot config there; only hostname and network were taken from this drive";
+            seed.problem(
+                USER_DATA,
+                1,
+                "this is a #cloud-config, which is for cloud-init".to_owned(),
+                hint,
+            );
         }
         Some((_, Contents::Foreign(what))) => {
             let hint = "put an Ingot config there, as plain YAML";
@@ -108,7 +114,12 @@ enum Contents {
 
 /// Tells by the first line, as cloud-init does.
 fn contents(text: &str) -> Contents {
-    let first = text.trim_start_matches(['\u{feff}', '\n', '\r', ' ']).lines().next().unwrap_or_default().trim_end();
+    let first = text
+        .trim_start_matches(['\u{feff}', '\n', '\r', ' '])
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .trim_end();
     if text.trim().is_empty() {
         Contents::Nothing
     } else if first == "#cloud-config" || first.starts_with("#cloud-config ") {
@@ -117,7 +128,10 @@ fn contents(text: &str) -> Contents {
         Contents::Foreign("a script")
     } else if first.starts_with("Content-Type:") || first.starts_with("MIME-Version:") {
         Contents::Foreign("a MIME message")
-    } else if first.starts_with("#cloud-") || first.starts_with("#include") || first.starts_with("## template:") {
+    } else if first.starts_with("#cloud-")
+        || first.starts_with("#include")
+        || first.starts_with("## template:")
+    {
         Contents::Foreign("made for cloud-init")
     } else {
         Contents::Config
@@ -127,7 +141,9 @@ fn contents(text: &str) -> Contents {
 /// An Ingot config: taken whole, with what it leaves open filled in.
 fn config(seed: &mut Seed, text: &str) {
     let loaded = load(text);
-    seed.problems.extend(loaded.problems.into_iter().map(|problem| SeedProblem { file: USER_DATA, problem }));
+    seed.problems.extend(
+        loaded.problems.into_iter().map(|problem| SeedProblem { file: USER_DATA, problem }),
+    );
     let Some(written) = loaded.config else { return };
     let mut filled = written.clone();
     fill(&mut filled.machine.network, &seed.network);
@@ -142,7 +158,9 @@ fn config(seed: &mut Seed, text: &str) {
         seed.text = Some(filled.to_yaml());
         seed.config = Some(filled);
     } else {
-        seed.problems.extend(problems.into_iter().map(|problem| SeedProblem { file: NETWORK_CONFIG, problem }));
+        seed.problems.extend(
+            problems.into_iter().map(|problem| SeedProblem { file: NETWORK_CONFIG, problem }),
+        );
     }
 }
 
@@ -179,7 +197,8 @@ fn network_config(seed: &mut Seed, text: &str) {
     let network::Reader { network, problems } = reader;
     let found = network::finish(network, problems);
     seed.network = found.0;
-    seed.problems.extend(found.1.into_iter().map(|problem| SeedProblem { file: NETWORK_CONFIG, problem }));
+    seed.problems
+        .extend(found.1.into_iter().map(|problem| SeedProblem { file: NETWORK_CONFIG, problem }));
 }
 
 fn meta_data(seed: &mut Seed, text: &str) {
@@ -204,9 +223,11 @@ fn hostname(seed: &mut Seed, file: &'static str, node: &Node) {
     if format::find("hostname").is_some_and(|format| (format.accepts)(name)) {
         seed.network.hostname = Some(name.to_owned());
     } else if !node.is_null() {
-        seed.problem(file, node.place.line, "the host name is none".to_owned(), "use letters, digits and dashes");
+        seed.problem(
+            file,
+            node.place.line,
+            "the host name is none".to_owned(),
+            "use letters, digits and dashes",
+        );
     }
 }
-
-#[cfg(test)]
-mod tests;

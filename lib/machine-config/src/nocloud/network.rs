@@ -4,6 +4,7 @@
 //! the names in these files are wishes, not what the kernel calls a link.
 
 use crate::check;
+use crate::format;
 use crate::problem::Problem;
 use crate::tree::{Node, Value};
 use crate::v1::network::{Destination, Link, MacAddress, Network, Route};
@@ -31,7 +32,11 @@ impl Reader {
         match root.get("version").and_then(Node::text) {
             Some("1") => self.version1(root),
             Some("2") => self.version2(root),
-            _ => self.problem(root, "has no \"version\" that is 1 or 2", "write \"version: 1\" or \"version: 2\" at its top"),
+            _ => self.problem(
+                root,
+                "has no \"version\" that is 1 or 2",
+                "write \"version: 1\" or \"version: 2\" at its top",
+            ),
         }
     }
 
@@ -45,14 +50,20 @@ impl Reader {
                 }
                 Some("route") => self.route1(entry, "destination"),
                 Some("loopback") => {}
-                Some(other) => self.problem(entry, &format!("\"{other}\" is not supported by Ingot yet"), "use \"physical\""),
+                Some(other) => self.problem(
+                    entry,
+                    &format!("\"{other}\" is not supported by Ingot yet"),
+                    "use \"physical\"",
+                ),
                 None => self.problem(entry, "has no \"type\"", "write \"type: physical\""),
             }
         }
     }
 
     fn physical(&mut self, entry: &Node) {
-        let Some(mut link) = self.link(entry, entry.get("mac_address"), text(entry, "name")) else { return };
+        let Some(mut link) = self.link(entry, entry.get("mac_address"), text(entry, "name")) else {
+            return;
+        };
         link.mtu = self.mtu(entry.get("mtu"));
         let subnets = items(entry.get("subnets"));
         // A link with subnets says all about itself; without any it is only brought up.
@@ -67,7 +78,11 @@ impl Reader {
                 "ipv6_slaac" | "ipv6_dhcpv6-stateless" => link.router_advertisements = Some(true),
                 "static" | "static6" => self.static1(&mut link, subnet),
                 "manual" => {}
-                other => self.problem(subnet, &format!("a subnet of type \"{other}\" is not known"), "use static, static6, dhcp4, dhcp6 or ipv6_slaac"),
+                other => self.problem(
+                    subnet,
+                    &format!("a subnet of type \"{other}\" is not known"),
+                    "use static, static6, dhcp4, dhcp6 or ipv6_slaac",
+                ),
             }
             self.name_servers(subnet.get("dns_nameservers"));
             self.search(subnet.get("dns_search"));
@@ -80,9 +95,14 @@ impl Reader {
 
     fn static1(&mut self, link: &mut Link, subnet: &Node) {
         let address = subnet.get("address");
-        match address.and_then(Node::text).and_then(|address| net(address, text(subnet, "netmask"))) {
+        match address.and_then(Node::text).and_then(|address| net(address, text(subnet, "netmask")))
+        {
             Some(net) => link.addresses.push(net),
-            None => self.problem(address.unwrap_or(subnet), "has no valid address with prefix length or netmask", "write like \"192.0.2.20/24\""),
+            None => self.problem(
+                address.unwrap_or(subnet),
+                "has no valid address with prefix length or netmask",
+                "write like \"192.0.2.20/24\"",
+            ),
         }
         if let Some(gateway) = subnet.get("gateway") {
             self.default_route(gateway, link);
@@ -94,15 +114,25 @@ impl Reader {
         let to = to.and_then(|to| net(to, text(entry, "netmask")));
         let via = text(entry, "gateway").and_then(|via| via.parse().ok());
         match (to, via) {
-            (Some(to), Some(via)) => self.push_route(Destination::Network(to.trunc()), via, None, entry.get("metric")),
-            _ => self.problem(entry, "has no valid destination and gateway", "write both as addresses"),
+            (Some(to), Some(via)) => {
+                self.push_route(Destination::Network(to.trunc()), via, None, entry.get("metric"))
+            }
+            _ => self.problem(
+                entry,
+                "has no valid destination and gateway",
+                "write both as addresses",
+            ),
         }
     }
 
     fn version2(&mut self, root: &Node) {
         for kind in ["bonds", "bridges", "vlans", "wifis", "tunnels", "vrfs", "modems"] {
             if let Some(node) = root.get(kind).filter(|node| !node.is_null()) {
-                self.problem(node, &format!("\"{kind}\" are not supported by Ingot yet"), "use \"ethernets\"");
+                self.problem(
+                    node,
+                    &format!("\"{kind}\" are not supported by Ingot yet"),
+                    "use \"ethernets\"",
+                );
             }
         }
         let Some(Value::Map(links)) = root.get("ethernets").map(|node| &node.value) else { return };
@@ -114,12 +144,17 @@ impl Reader {
             let dhcp4 = self.flag(entry.get("dhcp4"));
             link.dhcp4 = Some(dhcp4 == Some(true));
             link.dhcp6 = self.flag(entry.get("dhcp6")) == Some(true);
-            link.router_advertisements = self.flag(entry.get("accept-ra")).or(link.dhcp6.then_some(true));
+            link.router_advertisements =
+                self.flag(entry.get("accept-ra")).or(link.dhcp6.then_some(true));
             link.mtu = self.mtu(entry.get("mtu"));
             for address in items(entry.get("addresses")) {
                 match address.text().and_then(|text| text.parse().ok()) {
                     Some(net) => link.addresses.push(net),
-                    None => self.problem(address, "is not an address with a prefix length", "write like \"192.0.2.20/24\""),
+                    None => self.problem(
+                        address,
+                        "is not an address with a prefix length",
+                        "write like \"192.0.2.20/24\"",
+                    ),
                 }
             }
             for gateway in ["gateway4", "gateway6"].into_iter().filter_map(|name| entry.get(name)) {
@@ -139,12 +174,19 @@ impl Reader {
     fn route2(&mut self, entry: &Node, link: &Link) {
         let to = match text(entry, "to") {
             Some("0.0.0.0/0" | "::/0") => Some(Destination::Default),
+            Some("default") => Some(Destination::Default),
             // Netplan takes a bare address for a route to one host.
-            Some(to) => to.parse().ok().or_else(|| Some(Destination::Network(IpNet::from(to.parse::<IpAddr>().ok()?)))),
+            Some(to) => to
+                .parse::<IpNet>()
+                .or_else(|_| to.parse::<IpAddr>().map(IpNet::from))
+                .ok()
+                .map(|net| Destination::Network(net.trunc())),
             None => None,
         };
         match (to, text(entry, "via").and_then(|via| via.parse().ok())) {
-            (Some(to), Some(via)) => self.push_route(to, via, link.name.clone(), entry.get("metric")),
+            (Some(to), Some(via)) => {
+                self.push_route(to, via, link.name.clone(), entry.get("metric"))
+            }
             _ => self.problem(entry, "has no valid \"to\" and \"via\"", "write both as addresses"),
         }
     }
@@ -161,7 +203,13 @@ impl Reader {
         }
     }
 
-    fn push_route(&mut self, to: Destination, via: IpAddr, dev: Option<String>, metric: Option<&Node>) {
+    fn push_route(
+        &mut self,
+        to: Destination,
+        via: IpAddr,
+        dev: Option<String>,
+        metric: Option<&Node>,
+    ) {
         let metric = metric.and_then(Node::text).and_then(|metric| metric.parse().ok());
         self.network.routes.push(Route { to, via: Some(via), dev, metric });
     }
@@ -172,14 +220,22 @@ impl Reader {
         if let Some(mac) = mac.filter(|mac| !mac.is_null()) {
             let parsed = mac.text().and_then(|text| text.parse::<MacAddress>().ok());
             if parsed.is_none() {
-                self.problem(mac, "is not a MAC address", "write six bytes in hexadecimal, like \"bc:24:11:02:a7:3e\"");
+                self.problem(
+                    mac,
+                    "is not a MAC address",
+                    "write six bytes in hexadecimal, like \"bc:24:11:02:a7:3e\"",
+                );
             }
             return parsed.map(|mac| Link { mac: Some(mac), ..off });
         }
-        let valid = name.filter(|name| crate::format::find("link-name").is_some_and(|format| (format.accepts)(name)));
+        let valid = name.filter(|name| is("link-name", name));
         match valid {
             Some(name) if name.contains(['*', '?', '[']) => {
-                self.problem(entry, "patterns of link names are not supported by Ingot yet", "write a MAC address");
+                self.problem(
+                    entry,
+                    "patterns of link names are not supported by Ingot yet",
+                    "write a MAC address",
+                );
                 None
             }
             Some(name) => Some(Link { name: Some(name.to_owned()), ..off }),
@@ -192,7 +248,10 @@ impl Reader {
 
     fn mtu(&mut self, node: Option<&Node>) -> Option<u32> {
         let node = node.filter(|node| !node.is_null())?;
-        let mtu = node.text().and_then(|text| text.parse().ok()).filter(|mtu| (68..=65_536).contains(mtu));
+        let mtu = node
+            .text()
+            .and_then(|text| text.parse().ok())
+            .filter(|mtu| (68..=65_536).contains(mtu));
         if mtu.is_none() {
             self.problem(node, "is not a packet size", "write a number of bytes from 68 to 65536");
         }
@@ -216,15 +275,21 @@ impl Reader {
             match server.text().and_then(|text| text.parse().ok()) {
                 Some(address) if self.network.dns.servers.contains(&address) => {}
                 Some(address) => self.network.dns.servers.push(address),
-                None => self.problem(server, "is not an address", "write the address of a name server"),
+                None => {
+                    self.problem(server, "is not an address", "write the address of a name server")
+                }
             }
         }
     }
 
     fn search(&mut self, node: Option<&Node>) {
-        for domain in items(node).iter().filter_map(|domain| domain.text()).flat_map(str::split_whitespace) {
-            if !self.network.dns.search.iter().any(|known| known == domain) {
-                self.network.dns.search.push(domain.to_owned());
+        for entry in items(node) {
+            for domain in entry.text().unwrap_or_default().split_whitespace() {
+                if !is("hostname", domain) {
+                    self.problem(entry, "is not a domain", "write like \"example.org\"");
+                } else if !self.network.dns.search.iter().any(|known| known == domain) {
+                    self.network.dns.search.push(domain.to_owned());
+                }
             }
         }
     }
@@ -234,6 +299,11 @@ impl Reader {
         let (message, hint) = (message.to_owned(), hint.to_owned());
         self.problems.push(Problem { line, column, message, hint, ..Problem::default() });
     }
+}
+
+/// Whether a text is of a format.
+fn is(format: &str, text: &str) -> bool {
+    format::find(format).is_some_and(|format| (format.accepts)(text))
 }
 
 /// The entries of a list; a single scalar counts as a list of one, as these tools allow in places.

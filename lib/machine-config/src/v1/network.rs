@@ -123,7 +123,7 @@ pub struct Route {
 pub enum Destination {
     /// Every address of the family of the route's `via`; IPv4 when there is none.
     Default,
-    /// One network, its host bits cleared.
+    /// One network. In a checked config its host bits are clear.
     Network(IpNet),
 }
 
@@ -133,7 +133,7 @@ impl FromStr for Destination {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "default" => Ok(Self::Default),
-            _ => text.parse::<IpNet>().map(|net| Self::Network(net.trunc())),
+            _ => text.parse().map(Self::Network),
         }
     }
 }
