@@ -1,19 +1,29 @@
 //! The engine: who owns the pod tasks and what the rest of the agent may ask.
 
+mod recover;
+mod watch_quotas;
+
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::Stream;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::Pid1;
+use crate::context::Context;
 use crate::event::Event;
-use crate::logs::{LogError, LogLine, LogRequest};
+use crate::logs::{LogError, LogLimits, LogLine, LogRequest};
 use crate::pod::Pod;
+use crate::pod_task::{Command, PodTask};
+use crate::record::PodRecord;
 use crate::stats::{ContainerStats, StatsFilter};
 use crate::status::PodStatus;
+
+/// Wishes a pod task may be behind.
+const COMMANDS_MAX: usize = 16;
 
 /// Events a slow subscriber may be behind before it loses the oldest.
 const EVENTS_MAX: usize = 1024;
@@ -64,6 +74,8 @@ pub struct EngineConfig {
     pub paths: Paths,
     /// At most one IPv4 and one IPv6 range for pods that do not share the node's network.
     pub pod_subnets: Vec<Subnet>,
+    /// Bounds of log files.
+    pub log_limits: LogLimits,
     /// Loads a kernel module with what it needs; returns when it is there or cannot be. Called before the first use of
     /// "overlay", "bridge" and "veth", possibly more than once, on a thread that may block.
     pub load_module: Arc<dyn Fn(&str) + Send + Sync>,
@@ -98,12 +110,8 @@ pub enum EngineError {
 /// The pod engine. Cheap to clone; all clones are the same engine.
 #[derive(Clone)]
 pub struct Engine {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    snapshot: watch::Sender<Arc<Vec<PodStatus>>>,
-    events: broadcast::Sender<Event>,
+    context: Arc<Context>,
+    pods: Arc<Mutex<HashMap<String, mpsc::Sender<Command>>>>,
 }
 
 impl Engine {
@@ -115,42 +123,82 @@ impl Engine {
     /// When a folder cannot be made or PID 1 does not answer; a broken record of one pod is logged and only costs that
     /// pod.
     pub async fn start(config: EngineConfig, pid1: Pid1) -> Result<Self, EngineError> {
-        let _ = (config, pid1);
-        let shared = Shared {
-            snapshot: watch::Sender::new(Arc::default()),
-            events: broadcast::Sender::new(EVENTS_MAX),
-        };
-        Ok(Self { shared: Arc::new(shared) })
+        let boot_id_path = PathBuf::from("/proc/sys/kernel/random/boot_id");
+        let boot_id = std::fs::read_to_string(&boot_id_path)
+            .map_err(|source| EngineError::Read { path: boot_id_path, source })?;
+        let boot_id = boot_id.trim().to_owned();
+        let events = broadcast::Sender::new(EVENTS_MAX);
+        let context = Arc::new(Context::new(config, pid1, boot_id, events));
+        let engine = Self { context, pods: Arc::default() };
+        recover::recover(&engine).await?;
+        tokio::spawn(watch_quotas::run(engine.context.clone()));
+        Ok(engine)
     }
 
     /// Sets the whole list of pods that should run. Pods not in it are stopped and removed; a pod whose spec changed is
     /// stopped and made anew; the others are left alone. Returns at once; see the snapshot for progress.
     pub fn set_pods(&self, generation: u64, pods: Vec<Pod>) {
-        let _ = (generation, pods);
+        let mut tasks = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.retain(|_, commands| !commands.is_closed());
+        let unwanted: Vec<String> =
+            tasks.keys().filter(|uid| !pods.iter().any(|pod| pod.uid == **uid)).cloned().collect();
+        for uid in unwanted {
+            if let Some(commands) = tasks.get(&uid) {
+                tell(commands, Command::Want { pod: None, generation });
+            }
+        }
+        for pod in pods {
+            if !pod.has_safe_names() {
+                tracing::error!(name = pod.name, "pod has a name that cannot be a file name");
+                continue;
+            }
+            let told = tasks.get(&pod.uid).is_some_and(|commands| {
+                tell(commands, Command::Want { pod: Some(Box::new(pod.clone())), generation })
+            });
+            if !told {
+                let uid = pod.uid.clone();
+                match self.new_pod(pod, generation) {
+                    Ok(commands) => drop(tasks.insert(uid, commands)),
+                    Err(error) => {
+                        tracing::error!(error = crate::report::chain(&error), "begin pod");
+                    }
+                }
+            }
+        }
+    }
+
+    fn new_pod(&self, pod: Pod, generation: u64) -> Result<mpsc::Sender<Command>, EngineError> {
+        let folder = PodRecord::folder(&self.context.paths().var, &pod.uid);
+        std::fs::create_dir_all(&folder)
+            .map_err(|source| EngineError::CreateFolder { path: folder.clone(), source })?;
+        let record = PodRecord::new(pod);
+        let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
+        let task = PodTask::new(self.context.clone(), record, generation, receiver);
+        tokio::spawn(task.run());
+        Ok(commands)
     }
 
     /// The pods as they are now, sorted by namespace and name.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Vec<PodStatus>> {
-        self.shared.snapshot.borrow().clone()
+        self.context.snapshot.borrow().clone()
     }
 
     /// Wakes its holder at each change of the snapshot.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Arc<Vec<PodStatus>>> {
-        self.shared.snapshot.subscribe()
+        self.context.snapshot.subscribe()
     }
 
     /// What happens from now on.
     #[must_use]
     pub fn subscribe_events(&self) -> broadcast::Receiver<Event> {
-        self.shared.events.subscribe()
+        self.context.events.subscribe()
     }
 
     /// Resource use of running containers.
     pub async fn stats(&self, filter: StatsFilter) -> Vec<ContainerStats> {
-        let _ = filter;
-        Vec::new()
+        crate::stats::read(&self.context, &self.snapshot(), &filter)
     }
 
     /// Log lines, oldest first; ends at the newest line, or never with `follow` while the pod exists.
@@ -161,13 +209,37 @@ impl Engine {
         &self,
         request: LogRequest,
     ) -> Result<impl Stream<Item = Result<LogLine, LogError>> + Send + use<>, LogError> {
-        let LogRequest { namespace, pod, .. } = request;
-        Err::<futures::stream::Empty<_>, _>(LogError::NoPod { namespace, pod })
+        crate::logs::read::open(&self.context, &self.snapshot(), &request)
     }
 
     /// Stops every pod: SIGTERM, at most `grace`, SIGKILL. For the end of the machine: the wish is kept, so the pods
     /// run again after the next boot. Returns when none runs.
     pub async fn stop_all(&self, grace: Duration) {
-        let _ = grace;
+        let waiting: Vec<_> = {
+            let tasks = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+            let halt = |commands: &mpsc::Sender<Command>| {
+                let (done, waiting) = oneshot::channel();
+                tell(commands, Command::Halt { grace, done }).then_some(waiting)
+            };
+            tasks.values().filter_map(halt).collect()
+        };
+        for done in waiting {
+            // An error means that the task is gone, and its pod with it.
+            let _ = done.await;
+        }
+    }
+}
+
+/// Tells a pod task something; false when it is gone. A task that is so far behind that its queue is full has every
+/// later wish in it already, except for this one: then it is made to wait in a task of its own.
+fn tell(commands: &mpsc::Sender<Command>, command: Command) -> bool {
+    match commands.try_send(command) {
+        Ok(()) => true,
+        Err(mpsc::error::TrySendError::Closed(_)) => false,
+        Err(mpsc::error::TrySendError::Full(command)) => {
+            let commands = commands.clone();
+            tokio::spawn(async move { commands.send(command).await });
+            true
+        }
     }
 }

@@ -57,6 +57,17 @@ pub(crate) enum ImageError {
     },
 }
 
+impl ImageError {
+    /// Reason in the status of the container.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Reference { .. } => "InvalidImageName",
+            Self::NotBundled { .. } => "ImageNotBundled",
+            Self::Read { .. } | Self::Parse { .. } => "ImageInspectError",
+        }
+    }
+}
+
 /// Finds an image by reference below `images`.
 pub(crate) fn find(images: &Path, reference: &str) -> Result<Image, ImageError> {
     let (repository, tag) =

@@ -16,13 +16,20 @@ pub mod stats;
 pub mod status;
 
 mod cgroup;
+mod container;
+mod context;
 mod convert;
 mod durable;
 mod engine;
 mod image;
 mod lifecycle;
+mod network;
+mod pod_task;
 mod readiness;
 mod record;
+mod report;
+mod runc;
+mod sandbox;
 mod spec;
 
 pub use engine::{Engine, EngineConfig, EngineError, Paths, Subnet};

@@ -36,8 +36,6 @@ pub(crate) struct Sandbox {
     pub(crate) ready: bool,
     /// Addresses on the pod bridge.
     pub(crate) ips: Vec<IpAddr>,
-    /// Tries that failed in a row.
-    pub(crate) failures: u32,
 }
 
 /// What is known of one container.

@@ -2,6 +2,10 @@
 
 use jiff::Timestamp;
 
+use crate::cgroup::{Cgroup, number_after, pressure_some_avg10};
+use crate::context::Context;
+use crate::status::{ContainerStatus, PodStatus};
+
 /// Which containers to read.
 #[derive(Clone, Debug, Default)]
 pub struct StatsFilter {
@@ -52,4 +56,75 @@ pub struct ContainerStats {
     pub memory_pressure_some_avg10: f64,
     /// The same for I/O.
     pub io_pressure_some_avg10: f64,
+}
+
+/// Reads the containers of `pods` that run and match. One that ends meanwhile is left out or has zeros.
+pub(crate) fn read(
+    context: &Context,
+    pods: &[PodStatus],
+    filter: &StatsFilter,
+) -> Vec<ContainerStats> {
+    let wanted = |pod: &&PodStatus| {
+        (filter.namespace.is_empty() || filter.namespace == pod.namespace)
+            && (filter.pod.is_empty() || filter.pod == pod.name)
+    };
+    let mut result = Vec::new();
+    for pod in pods.iter().filter(wanted) {
+        for container in pod.containers.iter().filter(|c| !c.cgroup.is_empty() && c.pid > 0) {
+            result.push(read_one(context, pod, container));
+        }
+    }
+    result
+}
+
+fn read_one(context: &Context, pod: &PodStatus, container: &ContainerStatus) -> ContainerStats {
+    let cgroup =
+        Cgroup::of_pod(&context.paths().cgroup, &pod.uid).of_container(&container.id);
+    let cpu = cgroup.text("cpu.stat");
+    let cpu_number = |key| number_after(&cpu, key).unwrap_or(0);
+    let memory_bytes = cgroup.number("memory.current").unwrap_or(0);
+    let inactive = cgroup.flag("memory.stat", "inactive_file").unwrap_or(0);
+    let pressure = |file| pressure_some_avg10(&cgroup.text(file));
+    ContainerStats {
+        namespace: pod.namespace.clone(),
+        pod: pod.name.clone(),
+        container: container.name.clone(),
+        time: Timestamp::now(),
+        cpu_usage_usec: cpu_number("usage_usec"),
+        cpu_throttled_usec: cpu_number("throttled_usec"),
+        cpu_periods: cpu_number("nr_periods"),
+        cpu_throttled_periods: cpu_number("nr_throttled"),
+        cpu_limit_millis: cpu_limit_millis(&cgroup.text("cpu.max")),
+        memory_bytes,
+        memory_working_set_bytes: memory_bytes.saturating_sub(inactive),
+        memory_peak_bytes: cgroup.number("memory.peak").unwrap_or(0),
+        memory_limit_bytes: cgroup.number("memory.max").unwrap_or(0),
+        oom_kills: cgroup.flag("memory.events", "oom_kill").unwrap_or(0),
+        pids: cgroup.number("pids.current").unwrap_or(0),
+        pids_limit: cgroup.number("pids.max").unwrap_or(0),
+        cpu_pressure_some_avg10: pressure("cpu.pressure"),
+        memory_pressure_some_avg10: pressure("memory.pressure"),
+        io_pressure_some_avg10: pressure("io.pressure"),
+    }
+}
+
+/// Thousandths of a CPU from the text of `cpu.max`; 0 when there is no limit.
+fn cpu_limit_millis(text: &str) -> u64 {
+    let mut fields = text.split_ascii_whitespace().map(str::parse::<u64>);
+    match (fields.next(), fields.next()) {
+        (Some(Ok(quota)), Some(Ok(period))) if period > 0 => quota.saturating_mul(1000) / period,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_limit_is_read_back_as_it_was_given() {
+        assert_eq!(cpu_limit_millis("25000 100000\n"), 250);
+        assert_eq!(cpu_limit_millis("max 100000\n"), 0);
+        assert_eq!(cpu_limit_millis(""), 0);
+    }
 }

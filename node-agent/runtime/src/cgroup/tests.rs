@@ -21,7 +21,7 @@ fn cpu_limits_become_microseconds_in_a_tenth_of_a_second() {
 #[test]
 fn cpu_requests_become_the_weights_of_the_kubelet() {
     for (millis, expected) in
-        [(0, 1), (2, 1), (100, 4), (250, 10), (500, 20), (1000, 39), (2000, 79), (256_000, 9999)]
+        [(0, 1), (2, 1), (100, 4), (250, 10), (500, 20), (1000, 39), (2000, 79), (256_000, 10_000)]
     {
         assert_eq!(cpu_weight(millis), expected, "{millis}m");
     }

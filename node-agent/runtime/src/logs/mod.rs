@@ -1,5 +1,12 @@
 //! Container logs: pipes to spool to files without losing or doubling a byte, and reading them back.
 
+mod format;
+pub(crate) mod pump;
+pub(crate) mod read;
+pub(crate) mod writer;
+
+pub use writer::LogLimits;
+
 use jiff::Timestamp;
 
 /// Which log lines to read.

@@ -1,0 +1,119 @@
+//! What all pod tasks share: where things are, who to ask, whom to tell.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Semaphore, broadcast, watch};
+
+use crate::engine::{EngineConfig, Paths};
+use crate::event::{Event, Reason, Severity};
+use crate::network::Network;
+use crate::pid1::Pid1;
+use crate::pod::Pod;
+use crate::status::PodStatus;
+
+/// Containers built at the same time at most: more only fight for the CPUs.
+const BUILDS_MAX: usize = 2;
+
+/// Key of a container's log: pod uid and container name.
+type LogKey = (String, String);
+
+/// Shared by the engine and all pod tasks.
+pub(crate) struct Context {
+    pub(crate) config: EngineConfig,
+    pub(crate) pid1: Pid1,
+    pub(crate) boot_id: String,
+    pub(crate) network: Network,
+    pub(crate) builds: Semaphore,
+    pub(crate) snapshot: watch::Sender<Arc<Vec<PodStatus>>>,
+    pub(crate) events: broadcast::Sender<Event>,
+    statuses: Mutex<BTreeMap<String, PodStatus>>,
+    logs: Mutex<HashMap<LogKey, Arc<watch::Sender<u64>>>>,
+}
+
+impl Context {
+    pub(crate) fn new(
+        config: EngineConfig,
+        pid1: Pid1,
+        boot_id: String,
+        events: broadcast::Sender<Event>,
+    ) -> Self {
+        let network = Network::new(config.pod_subnets.clone());
+        Self {
+            config,
+            pid1,
+            boot_id,
+            network,
+            builds: Semaphore::new(BUILDS_MAX),
+            snapshot: watch::Sender::new(Arc::default()),
+            events,
+            statuses: Mutex::default(),
+            logs: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn paths(&self) -> &Paths {
+        &self.config.paths
+    }
+
+    /// Folder of what a pod has for this boot.
+    pub(crate) fn pod_run(&self, uid: &str) -> PathBuf {
+        self.paths().run.join("pods").join(uid)
+    }
+
+    /// Loads a kernel module, off the threads that must not block.
+    pub(crate) async fn load_module(&self, name: &'static str) {
+        let load = self.config.load_module.clone();
+        // A module that cannot be loaded shows in what needs it, with a better message.
+        let _ = tokio::task::spawn_blocking(move || load(name)).await;
+    }
+
+    /// Tells the world about a pod; `None` when it is gone.
+    pub(crate) fn publish(&self, uid: &str, status: Option<PodStatus>) {
+        let mut statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = match status {
+            Some(status) if statuses.get(uid) == Some(&status) => false,
+            Some(status) => {
+                statuses.insert(uid.to_owned(), status);
+                true
+            }
+            None => {
+                let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+                logs.retain(|(of, _), _| of != uid);
+                statuses.remove(uid).is_some()
+            }
+        };
+        if changed {
+            let mut all: Vec<PodStatus> = statuses.values().cloned().collect();
+            all.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+            self.snapshot.send_replace(Arc::new(all));
+        }
+    }
+
+    /// What is touched whenever a container's log grows.
+    pub(crate) fn log_signal(&self, uid: &str, container: &str) -> Arc<watch::Sender<u64>> {
+        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (uid.to_owned(), container.to_owned());
+        logs.entry(key).or_insert_with(|| Arc::new(watch::Sender::new(0))).clone()
+    }
+
+    /// Something happened to a pod, or to a container of it.
+    pub(crate) fn event(
+        &self,
+        reason: Reason,
+        severity: Severity,
+        pod: &Pod,
+        container: Option<&str>,
+        message: String,
+    ) {
+        let Pod { namespace, name, .. } = pod;
+        let object = match container {
+            Some(container) => format!("container/{namespace}/{name}/{container}"),
+            None => format!("pod/{namespace}/{name}"),
+        };
+        // Nobody listening is fine: the event is also in the log.
+        tracing::info!(reason = reason.as_str(), object, message);
+        let _ = self.events.send(Event { reason, severity, object, message });
+    }
+}

@@ -1,0 +1,117 @@
+//! Taking up where a former agent stopped, before anybody is served. Reads a few small files per pod, so it is quick; what
+//! can wait (leftovers that no record names) is swept afterwards.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::PoisonError;
+
+use tokio::sync::mpsc;
+
+use super::{COMMANDS_MAX, Engine, EngineError};
+use crate::container;
+use crate::context::Context;
+use crate::pod_task::PodTask;
+use crate::record::PodRecord;
+use crate::report::chain;
+
+/// Adopts every pod that is on disk, then sweeps.
+pub(super) async fn recover(engine: &Engine) -> Result<(), EngineError> {
+    let context = &engine.context;
+    let paths = context.paths();
+    for folder in [
+        paths.var.join("pods"),
+        paths.var.join("containers"),
+        paths.run.join("pods"),
+        paths.run.join("containers"),
+        paths.run.join("runc"),
+        paths.logs.clone(),
+    ] {
+        std::fs::create_dir_all(&folder)
+            .map_err(|source| EngineError::CreateFolder { path: folder, source })?;
+    }
+    let records = load_all(&paths.var.join("pods"));
+    for record in &records {
+        let current = record.sandbox.as_ref().filter(|s| s.boot_id == context.boot_id);
+        if let Some(sandbox) = current {
+            context.network.adopt(&record.pod.uid, &sandbox.ips);
+        }
+    }
+    let mut known: HashSet<String> = HashSet::new();
+    let mut tasks = Vec::new();
+    for record in records {
+        known.extend(record.containers.iter().filter_map(|c| c.run.as_ref()).map(|r| r.id.clone()));
+        let uid = record.pod.uid.clone();
+        let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
+        let mut task = PodTask::new(context.clone(), record, 0, receiver);
+        task.adopt().await;
+        engine.pods.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, commands);
+        tasks.push(task);
+    }
+    context.pid1.replay_exits().await?;
+    let leftovers = leftover_containers(context, &known).await?;
+    for task in tasks {
+        tokio::spawn(task.run());
+    }
+    // Exits that no container waits for: their ends are recorded, only the acknowledgement was cut off.
+    let count = context.pid1.acknowledge_unclaimed().await?;
+    tracing::info!(adopted = known.len(), acknowledged = count, leftovers = leftovers.len(), "recovered");
+    tokio::spawn(sweep(context.clone(), leftovers));
+    Ok(())
+}
+
+fn load_all(folder: &Path) -> Vec<PodRecord> {
+    let mut records = Vec::new();
+    for name in names_in(folder) {
+        match PodRecord::load(&folder.join(&name)) {
+            Ok(Some(record)) if record.pod.uid == name => records.push(record),
+            Ok(Some(_)) => tracing::error!(name, "record of another pod; ignored"),
+            // The folder was made, the record not yet: nothing of the pod exists.
+            Ok(None) => {}
+            Err(error) => tracing::error!(error = chain(&error), "load pod record"),
+        }
+    }
+    records
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+/// Containers of which something is left, and that no record names: pairs of pod uid (may be empty) and id.
+async fn leftover_containers(
+    context: &Context,
+    known: &HashSet<String>,
+) -> Result<HashSet<(String, String)>, EngineError> {
+    let paths = context.paths();
+    let mut found = HashSet::new();
+    let mut note = |uid: &str, id: &str| {
+        // Only what is named as we name containers; anything else is not ours to remove.
+        if id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit()) && !known.contains(id) {
+            found.insert((uid.to_owned(), id.to_owned()));
+        }
+    };
+    for folder in
+        [paths.var.join("containers"), paths.run.join("containers"), paths.run.join("runc")]
+    {
+        names_in(&folder).iter().for_each(|id| note("", id));
+    }
+    for uid in names_in(&paths.cgroup.join("pods")) {
+        names_in(&paths.cgroup.join("pods").join(&uid)).iter().for_each(|id| note(&uid, id));
+    }
+    for name in context.pid1.stored_names().await? {
+        if let Some((id, _)) = name.as_str().split_once('.') {
+            note("", id);
+        }
+    }
+    Ok(found)
+}
+
+async fn sweep(context: std::sync::Arc<Context>, leftovers: HashSet<(String, String)>) {
+    for (uid, id) in leftovers {
+        let result = container::roll_back(&context, &uid, &id).await;
+        if let Err(error) = result {
+            tracing::warn!(id, error = chain(&error), "remove leftover container");
+        }
+    }
+}

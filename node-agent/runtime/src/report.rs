@@ -1,0 +1,15 @@
+//! One line for an error and its causes.
+
+use std::error::Error;
+
+/// "what: because of: that".
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
