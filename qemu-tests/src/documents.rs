@@ -3,7 +3,7 @@
 use crate::credentials::Credentials;
 
 /// The image with every workload the tests need; bundled in the `demo` image.
-pub const WORKLOAD: &str = "ingot.dev/workload:latest";
+pub const WORKLOAD: &str = "ingot/workload:latest";
 
 /// A machine document that trusts `credentials`. Time comes from the hardware clock: the tests have no network.
 #[must_use]

@@ -421,7 +421,13 @@ impl Machine {
 
     /// Powers off by the API, and waits until the power is off.
     pub async fn shutdown(&mut self) -> anyhow::Result<()> {
-        self.api()?.shutdown().await?;
+        let mut api = self.api()?;
+        self.shutdown_by(&mut api).await
+    }
+
+    /// Like [`Machine::shutdown`], as a client that the machine's own credentials do not know.
+    pub async fn shutdown_by(&mut self, api: &mut Api) -> anyhow::Result<()> {
+        api.shutdown().await?;
         self.wait_off().await
     }
 

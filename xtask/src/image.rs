@@ -1,10 +1,12 @@
 //! Builds disk images with the library of `ingot-image`, and hands the result to the tests and the demo.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
+use ingot_image_builder::progress::Terminal;
 use ingot_image_builder::tools::Tools;
+use ingot_image_builder::{BuildOptions, Built};
 use ingot_qemu_tests::artifacts::{self, Artifacts, Image, Program};
 
-use crate::workspace;
+use crate::{setup, workspace};
 
 /// Arguments of `cargo xtask image`.
 #[derive(Debug, clap::Args)]
@@ -16,17 +18,39 @@ pub(crate) struct Args {
 
 /// Runs `cargo xtask image`.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    build(&args.profile)
+    let built = build(&args.profile)?;
+    println!("{}", built.dir.display());
+    for (name, output) in &built.manifest.outputs {
+        println!("  {name:16} {:>9} KiB  sha256 {}", output.size / 1024, output.sha256);
+    }
+    Ok(())
 }
 
 /// Builds an image; cheap when nothing changed.
-pub(crate) fn build(profile: &str) -> anyhow::Result<()> {
-    anyhow::bail!("cannot build {profile} yet")
+pub(crate) fn build(profile: &str) -> anyhow::Result<Built> {
+    let progress = Terminal::new();
+    setup::ensure(&progress)?;
+    let options = BuildOptions::new(&workspace::root(), &workspace::target(), profile);
+    ingot_image_builder::build(&options, &progress).with_context(|| format!("build the image {profile}"))
 }
 
-/// Builds the same image twice and compares.
-pub(crate) fn build_twice() -> anyhow::Result<()> {
-    anyhow::bail!("cannot build yet")
+/// Builds an image again from nothing, and compares it with the one that is there.
+pub(crate) fn build_twice(profile: &str) -> anyhow::Result<()> {
+    let first = build(profile)?;
+    let progress = Terminal::new();
+    let mut options = BuildOptions::new(&workspace::root(), &workspace::target(), profile);
+    options.force = true;
+    let second = ingot_image_builder::build(&options, &progress).context("build the image again")?;
+    let different: Vec<String> = first
+        .manifest
+        .outputs
+        .iter()
+        .filter(|(name, output)| second.manifest.outputs.get(*name).map(|other| &other.sha256) != Some(&output.sha256))
+        .map(|(name, _)| name.clone())
+        .collect();
+    ensure!(different.is_empty(), "these differ from one build to the next: {}", different.join(", "));
+    ensure!(first.manifest.outputs.contains_key("disk.raw"), "the manifest lists no disk.raw");
+    Ok(())
 }
 
 /// The built image of `profile` with everything needed to boot it.

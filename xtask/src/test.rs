@@ -141,7 +141,7 @@ fn reproducible(args: &Args, report: &Report) {
         return report.skip(name, "takes long; run with --full or by its name");
     }
     let begin = Instant::now();
-    match image::build_twice() {
+    match image::build_twice(PROFILE) {
         Ok(()) => report.passed(name, begin),
         Err(error) => report.failed(name, begin, &error),
     }

@@ -164,7 +164,7 @@ async fn agent_pid(api: &mut Api) -> anyhow::Result<i32> {
 /// From PID 1's word that the agent ended to the agent's word that it listens, after record `last`.
 fn downtime(records: &[DmesgResponse], last: u64) -> anyhow::Result<Duration> {
     let mut fresh = records.iter().filter(|record| record.sequence > last);
-    let ended = fresh.find(|record| record.message.contains("ingotd") && record.message.contains("signal 9"));
+    let ended = fresh.find(|record| record.message.contains("agent") && record.message.contains("signal 9"));
     let ended = time(ended.context("PID 1 did not say that the agent ended")?)?;
     let back = fresh.find(|record| record.message.contains("api listening"));
     Ok(time(back.context("the agent did not say that it listens")?)?.saturating_sub(ended))
@@ -263,9 +263,9 @@ mod tests {
             ..Default::default()
         };
         let records = [
-            record(1, 0, "ingot-init: ingotd ended by signal 9"),
+            record(1, 0, "ingot-init: agent was ended by signal 9 after 7 ms"),
             record(2, 100, "ingotd: api listening"),
-            record(3, 5_000, "ingot-init: ingotd ended by signal 9"),
+            record(3, 5_000, "ingot-init: agent was ended by signal 9 after 7 ms"),
             record(4, 9_000, "ingotd: api listening"),
         ];
         assert_eq!(downtime(&records, 2).expect("a time"), Duration::from_nanos(4_000));

@@ -134,9 +134,9 @@ fn pair(machine: &Machine, code: &str) -> anyhow::Result<String> {
     let config = machine.directory().join("config.yaml");
     fs_err::write(&config, documents::machine(credentials, "paired"))?;
     let mut command = std::process::Command::new(&machine.artifacts().tools.ingotctl);
-    command.args(["apply", "--endpoint", &format!("127.0.0.1:{}", machine.port()), "--code", code]);
-    command.arg(&config);
+    command.args(["apply", "--endpoint", &format!("127.0.0.1:{}", machine.port())]);
+    command.args(["--pairing-code", code, "--timeout", "60s", "-f"]).arg(&config);
     // The operator's own contexts have no place in a test.
-    command.env("HOME", machine.directory()).env("INGOT_CONFIG", machine.directory().join("contexts.yaml"));
+    command.env("INGOTCONFIG", machine.directory().join("contexts.yaml"));
     output(&mut command).context("ingotctl apply with a pairing code")
 }
