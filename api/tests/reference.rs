@@ -1,4 +1,6 @@
 //! `docs/reference/api.md` says what the comments of the .proto file say. `UPDATE=1 cargo test -p ingot-api` rewrites it.
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise, as tests do")]
 
 use prost::Message;
 use prost_types::field_descriptor_proto::{Label, Type};

@@ -146,7 +146,7 @@ impl CertificateInfo {
 
 pub(crate) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, Error> {
     match X509Certificate::from_der(der) {
-        Ok((rest, certificate)) if rest.is_empty() => Ok(certificate),
+        Ok(([], certificate)) => Ok(certificate),
         Ok(_) => Err(Error::Certificate(x509_parser::error::X509Error::InvalidCertificate)),
         Err(error) => Err(Error::Certificate(match error {
             x509_parser::nom::Err::Incomplete(_) => {
