@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 /// Why a module was not loaded.
 #[derive(Debug, thiserror::Error)]
@@ -41,13 +42,33 @@ impl ModuleError {
 
 /// Loads the module in `path` with these parameters (`name=value ...`). One that is loaded already is no error.
 ///
+/// Checking a signature costs the kernel more than all the rest of loading. Where the module comes from a verified file
+/// system it proves nothing new, so the builder may cut it off into a file beside it, with `.sig` added to the name.
+/// A kernel that insists (lockdown, `module.sig_enforce`) refuses the module without, and is given both.
+///
 /// # Errors
 /// When the file cannot be opened or the kernel refuses it.
 pub fn load(path: &Path, parameters: &CStr) -> Result<(), ModuleError> {
     let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|source| ModuleError::Open { path: path.into(), source: source.into() })?;
-    match rustix::system::finit_module(&file, parameters, 0) {
-        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+    let mut result = rustix::system::finit_module(&file, parameters, 0);
+    if let Err(Errno::KEYREJECTED | Errno::PERM) = result
+        && let Some(signed) = with_signature(path)
+    {
+        result = rustix::system::init_module(&signed, parameters);
+    }
+    match result {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(source) => Err(ModuleError::Load { path: path.into(), source: source.into() }),
     }
+}
+
+/// The module as it was before its signature was cut off.
+fn with_signature(path: &Path) -> Option<Vec<u8>> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".sig");
+    let signature = std::fs::read(name).ok()?;
+    let mut image = std::fs::read(path).ok()?;
+    image.extend(signature);
+    Some(image)
 }
