@@ -31,8 +31,8 @@ pub enum BinariesError {
         /// The end of what cargo said.
         message: String,
     },
-    /// Cargo ended well and a program is still not there.
-    #[error("cargo built no {path}; check the names in the image recipe")]
+    /// A program is not where it should be.
+    #[error("there is no program {path}; check the names in the image recipe")]
     Missing {
         /// Where it should be.
         path: PathBuf,
@@ -50,9 +50,7 @@ pub fn build(
     progress: &dyn Progress,
 ) -> Result<BTreeMap<String, PathBuf>, BinariesError> {
     let run = |source| BinariesError::Run { source };
-    let own = recipe.binaries.iter().map(|one| (&one.package, &one.name));
-    let bundled = recipe.images.iter().map(|one| (&one.package, &one.name));
-    let wanted: BTreeSet<(&String, &String)> = own.chain(bundled).collect();
+    let wanted = wanted(recipe);
     if wanted.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -61,22 +59,36 @@ pub fn build(
     fs_err::create_dir_all(target_dir.join("node")).map_err(run)?;
     let target = fs_err::canonicalize(target_dir.join("node")).map_err(run)?;
     let mut command = cargo(&workspace, &target);
-    for (package, name) in &wanted {
+    for (package, name) in wanted {
         command.arg("--package").arg(package).arg("--bin").arg(name);
     }
     let message = watch(command, progress).map_err(run)?;
     if let Some(message) = message {
         return Err(BinariesError::Failed { message });
     }
+    find(&target.join(TARGET).join("release"), recipe)
+}
+
+/// The programs of a recipe by binary name, as finished files of one directory.
+///
+/// # Errors
+/// [`BinariesError::Missing`].
+pub fn find(directory: &Path, recipe: &Recipe) -> Result<BTreeMap<String, PathBuf>, BinariesError> {
     let mut found = BTreeMap::new();
-    for (_, name) in wanted {
-        let path = target.join(TARGET).join("release").join(name);
+    for (_, name) in wanted(recipe) {
+        let path = directory.join(name);
         if !path.exists() {
             return Err(BinariesError::Missing { path });
         }
-        found.insert(name.clone(), path);
+        found.insert(name.to_owned(), path);
     }
     Ok(found)
+}
+
+/// Cargo package and binary of every program a recipe names.
+fn wanted(recipe: &Recipe) -> BTreeSet<(&str, &str)> {
+    let own = recipe.binaries.iter().map(|one| (one.package.as_str(), one.name.as_str()));
+    own.chain(recipe.images.iter().map(|one| (one.package.as_str(), one.name.as_str()))).collect()
 }
 
 fn cargo(workspace: &Path, target: &Path) -> Command {

@@ -41,6 +41,8 @@ pub struct BuildOptions {
     pub variant: Option<Variant>,
     /// Build even when nothing changed.
     pub force: bool,
+    /// Directory with finished programs to take instead of compiling them.
+    pub programs: Option<PathBuf>,
 }
 
 impl BuildOptions {
@@ -54,6 +56,7 @@ impl BuildOptions {
             lock_mode: LockMode::Prefer,
             variant: None,
             force: false,
+            programs: None,
         }
     }
 
@@ -176,7 +179,10 @@ pub fn build(options: &BuildOptions, progress: &dyn Progress) -> Result<Built, B
     let tools = Tools::ensure(&options.target_dir, progress)?;
     let lock = Lock::read(&options.lock_file())?;
     let packages = tools.packages(&package_names(&recipe), &lock, options.lock_mode, progress)?;
-    let programs = binaries::build(&options.workspace, &options.target_dir, &recipe, progress)?;
+    let programs = match &options.programs {
+        Some(dir) => binaries::find(dir, &recipe)?,
+        None => binaries::build(&options.workspace, &options.target_dir, &recipe, progress)?,
+    };
     let inputs = inputs::collect(options, &recipe, &packages, &programs, &tools).map_err(inputs_error)?;
     let dir = options.image_dir();
     let images = options.target_dir.join("images");

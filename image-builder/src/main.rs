@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use ingot_image_builder::progress::{Progress as _, Terminal};
@@ -39,27 +40,40 @@ enum Verb {
         /// Build even when nothing changed.
         #[arg(long)]
         force: bool,
+        /// Take finished programs from this directory instead of compiling them.
+        #[arg(long)]
+        programs: Option<PathBuf>,
     },
     /// Write configs/images/packages.lock anew, with the newest version of every package of every recipe.
     Lock,
 }
 
-fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let progress = Terminal::new();
     match &arguments.command {
         Verb::Tools => {
             let tools = Tools::ensure(&arguments.target_dir, &progress)?;
             println!("{}", tools.sysroot().display());
         }
-        Verb::Build { profile, locked, force } => {
+        Verb::Build { profile, locked, force, programs } => {
             let mut options = BuildOptions::new(&arguments.workspace, &arguments.target_dir, profile);
             options.lock_mode = if *locked { LockMode::Locked } else { LockMode::Prefer };
             options.force = *force;
+            options.programs.clone_from(programs);
             let built = build::build(&options, &progress)?;
             print_summary(&built);
         }
-        Verb::Lock => write_lock(&arguments, &progress)?,
+        Verb::Lock => write_lock(arguments, &progress)?,
     }
     Ok(())
 }
