@@ -5,9 +5,13 @@
 
 mod boot;
 mod disk;
+mod floor;
 mod guest;
+mod ingot;
 mod peer;
+mod quota;
 mod report;
+mod sizes;
 mod table;
 
 use std::path::PathBuf;
@@ -36,14 +40,16 @@ pub(crate) struct Args {
 /// A measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Name {
-    /// The kernel with a PID 1 that does nothing: the floor of every boot.
-    Floor,
-    /// Debian with systemd and containerd on the same kernel.
-    Peer,
+    /// Time to a node that answers, and memory once it idles: ours, a Debian peer, and a PID 1 that does nothing.
+    Boot,
+    /// Sizes of our programs and of the image, and what it is made of.
+    Sizes,
+    /// Whether processor and memory limits of pods hold.
+    Quota,
 }
 
 /// Measurements in the order they run.
-const NAMES: [Name; 2] = [Name::Floor, Name::Peer];
+const NAMES: [Name; 3] = [Name::Boot, Name::Sizes, Name::Quota];
 
 /// What every measurement needs.
 struct Bench {
@@ -64,9 +70,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut tables = Vec::new();
     for name in NAMES.into_iter().filter(|name| args.names.is_empty() || args.names.contains(name))
     {
-        let table = bench.measure(name).with_context(|| format!("measure {name:?}"))?;
-        println!("{table}");
-        tables.push(table);
+        let measured = bench.measure(name).with_context(|| format!("measure {name:?}"))?;
+        for table in &measured {
+            println!("{table}");
+        }
+        tables.extend(measured);
     }
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(&tables).context("write the numbers as JSON")?;
@@ -76,14 +84,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 impl Bench {
-    fn measure(&self, name: Name) -> anyhow::Result<Table> {
+    fn measure(&self, name: Name) -> anyhow::Result<Vec<Table>> {
         match name {
-            Name::Floor => boot::floor(self),
-            Name::Peer => boot::peer(self),
+            Name::Boot => boot::measure(self),
+            Name::Sizes => sizes::measure(self),
+            Name::Quota => quota::measure(self),
         }
     }
 
-    /// The stopwatch that runs inside the guest, as built for the node: static and stripped.
+    /// The stopwatch that runs inside the guest: static and stripped.
     fn probe(&self) -> anyhow::Result<PathBuf> {
         let words = ["build", "--quiet", "--locked", "--release", "--package", "ingot-probe"];
         workspace::run(workspace::cargo().args(words))?;

@@ -26,9 +26,10 @@ impl Asker {
     /// Prepares the call: reads certificates, parses addresses.
     pub(crate) fn prepare(service: &Service) -> anyhow::Result<Self> {
         let endpoint = match service {
-            Service::Machine(address) => {
+            Service::Machine { address, name } => {
                 let read = |name: &str| fs_err::read(format!("{CREDENTIALS}/{name}"));
                 let tls = ClientTlsConfig::new()
+                    .domain_name(name)
                     .ca_certificate(Certificate::from_pem(read("ca.pem")?))
                     .identity(Identity::from_pem(read("client.pem")?, read("client.key")?));
                 Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls)?
@@ -42,7 +43,7 @@ impl Asker {
     /// What the service is called in the report.
     pub(crate) fn name(&self) -> &'static str {
         match self.service {
-            Service::Machine(_) => "machine",
+            Service::Machine { .. } => "machine",
             Service::Cri(_) => "cri",
         }
     }
@@ -50,7 +51,7 @@ impl Asker {
     /// Whether somebody listens.
     pub(crate) fn listens(&self) -> bool {
         match &self.service {
-            Service::Machine(address) => TcpStream::connect(address).is_ok(),
+            Service::Machine { address, .. } => TcpStream::connect(address).is_ok(),
             Service::Cri(path) => UnixStream::connect(path).is_ok(),
         }
     }
@@ -59,7 +60,7 @@ impl Asker {
     pub(crate) async fn ask(&self) -> anyhow::Result<()> {
         let channel = self.endpoint.connect().await.context("connect")?;
         match &self.service {
-            Service::Machine(_) => {
+            Service::Machine { .. } => {
                 MachineClient::new(channel).version(VersionRequest {}).await.context("Version")?;
             }
             Service::Cri(_) => {

@@ -11,8 +11,13 @@ pub(crate) const CREDENTIALS: &str = "/usr/share/ingot/bench";
 /// A service that is asked until it answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Service {
-    /// The machine API of a node, over TCP with client certificates: host and port.
-    Machine(String),
+    /// The machine API of a node, over TCP with client certificates.
+    Machine {
+        /// Host and port.
+        address: String,
+        /// The name its certificate carries.
+        name: String,
+    },
     /// A container runtime that speaks CRI on a Unix socket: its path.
     Cri(String),
 }
@@ -47,7 +52,11 @@ fn parse(text: &str) -> anyhow::Result<Plan> {
             line.split_once(' ').with_context(|| format!("plan: `{line}` has no value"))?;
         match key {
             "pid1" => value.clone_into(&mut plan.pid1),
-            "machine" => plan.services.push(Service::Machine(value.to_owned())),
+            "machine" => {
+                let (address, name) = value.split_once(' ').context("plan: machine has no name")?;
+                let (address, name) = (address.to_owned(), name.to_owned());
+                plan.services.push(Service::Machine { address, name });
+            }
             "cri" => plan.services.push(Service::Cri(value.to_owned())),
             "idle" => plan.idle_seconds = value.parse().context("plan: idle")?,
             "quota" => plan.quota_seconds = value.parse().context("plan: quota")?,
@@ -63,8 +72,9 @@ mod tests {
 
     #[test]
     fn a_plan_is_read_and_an_unknown_word_refused() {
-        let plan = parse("pid1 /usr/sbin/x\nmachine 127.0.0.1:50000\ncri /run/x.sock\nidle 60\n")
-            .expect("a good plan");
+        let plan =
+            parse("pid1 /usr/sbin/x\nmachine 127.0.0.1:50000 a-name\ncri /run/x.sock\nidle 60\n")
+                .expect("a good plan");
         assert_eq!(plan.pid1, "/usr/sbin/x");
         assert_eq!(plan.services.len(), 2);
         assert_eq!(plan.idle_seconds, 60);

@@ -22,12 +22,15 @@ pub(super) struct Guest {
     pub(super) initrd: Option<PathBuf>,
     /// Kernel command line.
     pub(super) command_line: String,
-    /// Raw image of the NVMe disk, if there is one. It is not changed.
-    pub(super) disk: Option<PathBuf>,
+    /// Raw image of the NVMe disk, if there is one, and whether what the guest writes is kept.
+    pub(super) disk: Option<(PathBuf, bool)>,
 }
 
 /// Memory of every measured machine.
 pub(super) const MEMORY_MIB: u32 = 512;
+
+/// What the clock of every measured machine shows when it starts: as QEMU takes it, and in seconds since 1970.
+pub(super) const CLOCK: (&str, u64) = ("2027-01-01T00:00:00", 1_798_761_600);
 
 /// Longest host time of one boot. Emulation is slow and other work may run beside it.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(900);
@@ -40,7 +43,7 @@ impl Guest {
         let mut qemu = tools.qemu()?;
         qemu.args(["-machine", "q35", "-cpu", "max", "-smp", "1", "-m", &MEMORY_MIB.to_string()])
             .args(["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"])
-            .args(["-rtc", "base=2026-01-01T00:00:00,clock=vm"])
+            .args(["-rtc", &format!("base={},clock=vm", CLOCK.0)])
             .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
             .arg("-serial")
             .arg(format!("file:{}", console.display()))
@@ -52,8 +55,10 @@ impl Guest {
         if let Some(initrd) = &self.initrd {
             qemu.arg("-initrd").arg(initrd);
         }
-        if let Some(disk) = &self.disk {
-            let drive = format!("if=none,id=disk,format=raw,snapshot=on,file={}", disk.display());
+        if let Some((disk, keep)) = &self.disk {
+            let snapshot = if *keep { "off" } else { "on" };
+            let drive =
+                format!("if=none,id=disk,format=raw,snapshot={snapshot},file={}", disk.display());
             qemu.args(["-drive", &drive, "-device", "nvme,drive=disk,serial=bench"]);
         }
         qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());

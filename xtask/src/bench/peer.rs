@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use ingot_image_builder::tools::{Lock, LockMode};
 
 use super::guest::Guest;
+use super::ingot::Ingot;
 use super::{Bench, disk};
 use crate::workspace;
 
@@ -64,19 +65,8 @@ const LINKS: &[(&str, &str)] = &[
     ("usr/bin/sh", "bash"),
 ];
 
-/// A kernel and its modules.
-#[derive(Debug, Clone)]
-pub(super) struct Kernel {
-    /// The bzImage.
-    pub(super) image: PathBuf,
-    /// Directory that holds `lib/modules` or `usr/lib/modules`.
-    root: PathBuf,
-    /// Release, as `uname -r` says.
-    release: String,
-}
-
-/// Debian's cloud kernel, as locked for our image.
-pub(super) fn kernel(bench: &Bench) -> anyhow::Result<Kernel> {
+/// Directory of the kernel package's modules, and the kernel's release.
+fn modules(bench: &Bench) -> anyhow::Result<(PathBuf, String)> {
     let lock = Lock::read(&workspace::root().join("configs/images/packages.lock"))?;
     let packages =
         bench.tools.packages(&[KERNEL.to_owned()], &lock, LockMode::Prefer, &bench.progress)?;
@@ -84,14 +74,11 @@ pub(super) fn kernel(bench: &Bench) -> anyhow::Result<Kernel> {
     let modules = package.dir.join("usr/lib/modules");
     let entry =
         fs_err::read_dir(&modules)?.next().context("the kernel package has no modules")??;
-    let release = entry.file_name().to_string_lossy().into_owned();
-    let image = package.dir.join("boot").join(format!("vmlinuz-{release}"));
-    Ok(Kernel { image, root: package.dir.clone(), release })
+    Ok((modules, entry.file_name().to_string_lossy().into_owned()))
 }
 
 /// The peer as a machine; builds its disk when there is none, or when the probe changed.
-pub(super) fn guest(bench: &Bench, command_line: &str) -> anyhow::Result<Guest> {
-    let kernel = kernel(bench)?;
+pub(super) fn guest(bench: &Bench, ingot: &Ingot) -> anyhow::Result<Guest> {
     let directory = bench.directory.join("peer");
     let tree = directory.join("root");
     if !directory.join("complete").exists() {
@@ -100,7 +87,7 @@ pub(super) fn guest(bench: &Bench, command_line: &str) -> anyhow::Result<Guest> 
         }
         fs_err::create_dir_all(&tree)?;
         bench.tools.unpack_closure(PACKAGES, &tree, &bench.progress)?;
-        configure(&tree, &kernel)?;
+        configure(bench, &tree)?;
         fs_err::write(directory.join("complete"), "")?;
     }
     fs_err::copy(bench.probe()?, tree.join("usr/sbin/ingot-bench-init"))?;
@@ -109,18 +96,19 @@ pub(super) fn guest(bench: &Bench, command_line: &str) -> anyhow::Result<Guest> 
     disk::ext4(&bench.tools, &tree, &image)?;
     Ok(Guest {
         name: "peer".to_owned(),
-        kernel: kernel.image,
+        kernel: ingot.kernel.clone(),
         initrd: None,
         command_line: format!(
-            "{command_line} root=/dev/nvme0n1 rootfstype=ext4 rw init=/usr/sbin/ingot-bench-init \
-             systemd.getty_auto=0"
+            "{} root=/dev/nvme0n1 rootfstype=ext4 rw init=/usr/sbin/ingot-bench-init \
+             systemd.getty_auto=0",
+            ingot.kernel_arguments()
         ),
-        disk: Some(image),
+        disk: Some((image, false)),
     })
 }
 
 /// Does what the maintainer scripts of the packages would have done, as far as this system needs it.
-fn configure(tree: &Path, kernel: &Kernel) -> anyhow::Result<()> {
+fn configure(bench: &Bench, tree: &Path) -> anyhow::Result<()> {
     for (path, text) in FILES {
         let path = tree.join(path);
         fs_err::create_dir_all(path.parent().unwrap_or(tree))?;
@@ -135,11 +123,9 @@ fn configure(tree: &Path, kernel: &Kernel) -> anyhow::Result<()> {
     }
     fs_err::copy(tree.join("usr/share/base-passwd/passwd.master"), tree.join("etc/passwd"))?;
     fs_err::copy(tree.join("usr/share/base-passwd/group.master"), tree.join("etc/group"))?;
-    let modules = tree.join("usr/lib/modules");
-    fs_err::create_dir_all(&modules)?;
-    let source = kernel.root.join("usr/lib/modules").join(&kernel.release);
-    workspace::run(Command::new("cp").arg("-a").arg(source).arg(&modules))?;
-    workspace::run(inside(tree, "depmod").arg("-b").arg(tree).arg(&kernel.release))?;
+    let (modules, release) = modules(bench)?;
+    workspace::run(Command::new("cp").arg("-a").arg(modules).arg(tree.join("usr/lib")))?;
+    workspace::run(inside(tree, "depmod").arg("-b").arg(tree).arg(&release))?;
     // The only program of the tree that is static.
     workspace::run(Command::new(tree.join("usr/sbin/ldconfig")).arg("-r").arg(tree))?;
     // Users of dbus and systemd.

@@ -54,7 +54,7 @@ impl Report {
 
     /// A time stamp in virtual milliseconds since reset.
     pub(super) fn vms(&self, key: &str) -> anyhow::Result<f64> {
-        Ok(milliseconds(self.number(key)?))
+        Ok(Self::milliseconds(self.number(key)?))
     }
 
     /// The processes at a moment, the probe left out.
@@ -79,16 +79,16 @@ impl Report {
         let records = self.texts("log").filter_map(|record| {
             let (head, text) = record.split_once(';')?;
             let microseconds: u64 = head.split(',').nth(2)?.parse().ok()?;
-            Some((milliseconds(offset + microseconds * 1000), text.to_owned()))
+            Some((Self::milliseconds(offset + microseconds * 1000), text.to_owned()))
         });
         Ok(records.collect())
     }
-}
 
-/// Nanoseconds as milliseconds. Exact to below a nanosecond for a hundred days.
-#[expect(clippy::cast_precision_loss, reason = "times are far below 2^52 nanoseconds")]
-fn milliseconds(nanoseconds: u64) -> f64 {
-    nanoseconds as f64 / 1e6
+    /// Nanoseconds as milliseconds. Exact to below a nanosecond for a hundred days.
+    #[expect(clippy::cast_precision_loss, reason = "times are far below 2^52 nanoseconds")]
+    pub(super) fn milliseconds(nanoseconds: u64) -> f64 {
+        nanoseconds as f64 / 1e6
+    }
 }
 
 #[cfg(test)]
