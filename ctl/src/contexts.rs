@@ -31,7 +31,7 @@ pub struct Context {
     /// `HOST` or `HOST:PORT` of the node asked when none is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// The installation's authority, PEM.
+    /// The installation's authority, PEM; several may follow each other while one replaces another.
     pub ca: String,
     /// The client's certificate, PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,8 +73,8 @@ impl Context {
             }
             _ => None,
         };
-        let authority = Certificate::from_pem(&self.ca).map_err(wrong)?;
-        Ok(Credentials { authorities: vec![authority], identity })
+        let authorities = Certificate::many_from_pem(&self.ca).map_err(wrong)?;
+        Ok(Credentials { authorities, identity })
     }
 }
 

@@ -33,18 +33,24 @@ async fn apply(
     dry_run: bool,
 ) -> Result<ApplyConfigResponse, Failure> {
     let interactive = io::stdin().is_terminal() && io::stderr().is_terminal();
-    match Node::connect(&session.target()?).await {
-        Ok(node) => Ok(node.apply(config, dry_run).await?),
-        Err(Error::Maintenance { endpoint }) if interactive => {
-            let node = Unpaired::connect(&endpoint, session.timeout()).await?;
-            eprintln!("{endpoint} has no config yet. Its certificate fingerprint is");
-            eprintln!("  {}", node.fingerprint());
-            eprint!("Compare it with the node's console and type the pairing code: ");
-            let code = prompt()?;
-            Ok(node.apply(&code, config, dry_run).await?)
-        }
-        Err(error) => Err(error.into()),
-    }
+    let endpoint = match session.target() {
+        Ok(target) => match Node::connect(&target).await {
+            Ok(node) => return Ok(node.apply(config, dry_run).await?),
+            Err(Error::Maintenance { endpoint }) if interactive => endpoint,
+            Err(error) => return Err(error.into()),
+        },
+        // Without a context nothing but pairing is possible.
+        Err(failure) => match &session.globals.endpoint {
+            Some(endpoint) if interactive => endpoint.clone(),
+            _ => return Err(failure),
+        },
+    };
+    let node = Unpaired::connect(&endpoint, session.timeout()).await?;
+    eprintln!("{endpoint} has no config yet. Its certificate fingerprint is");
+    eprintln!("  {}", node.fingerprint());
+    eprint!("Compare it with the node's console and type the pairing code: ");
+    let code = prompt()?;
+    Ok(node.apply(&code, config, dry_run).await?)
 }
 
 fn prompt() -> Result<PairingCode, Failure> {

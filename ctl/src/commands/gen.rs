@@ -10,6 +10,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+use zeroize::Zeroizing;
 
 /// Ten years: replacing an authority means visiting every node, so it is not to be hurried.
 const CA_DAYS: u32 = 3650;
@@ -105,12 +106,13 @@ fn check(config: &str) -> Result<(), Failure> {
     Err(if first.hint.is_empty() { failure } else { failure.hint(first.hint.clone()) })
 }
 
-fn machine_config(args: &Gen, ca: &Ca) -> Result<String, Failure> {
-    let mut text = String::from("apiVersion: ingot/v1\nkind: Machine\n");
-    text += &network(args);
-    text += "api:\n";
+/// The text holds private keys: it wipes itself.
+fn machine_config(args: &Gen, ca: &Ca) -> Result<Zeroizing<String>, Failure> {
+    let mut text = Zeroizing::new(String::from("apiVersion: ingot/v1\nkind: Machine\n"));
+    *text += &network(args);
+    *text += "api:\n";
     if args.without_ca_key {
-        let _ = writeln!(text, "  ca:\n{}", block("certificate", &ca.certificate().to_pem(), 4));
+        let _ = writeln!(*text, "  ca:\n{}", block("certificate", &ca.certificate().to_pem(), 4));
         let name = args.hostname.as_deref().unwrap_or("node");
         let names: Vec<SubjectName> =
             first_address(args).map(SubjectName::Ip).into_iter().collect();
@@ -119,21 +121,21 @@ fn machine_config(args: &Gen, ca: &Ca) -> Result<String, Failure> {
             Failure::new(Exit::Failed, "cannot issue the node's certificate").because(&error)
         })?;
         let _ = writeln!(
-            text,
+            *text,
             "  certificate:\n{}\n{}",
             block("certificate", &identity.certificate.to_pem(), 4),
             block("key", &identity.key.to_pem(), 4)
         );
     } else {
         let _ = writeln!(
-            text,
+            *text,
             "  ca:\n{}\n    # With the authority's key the node renews its own certificate.\n{}",
             block("certificate", &ca.certificate().to_pem(), 4),
             block("key", &ca.key().to_pem(), 4)
         );
     }
     if args.with_pod {
-        text += &pod(&args.pod_image);
+        *text += &pod(&args.pod_image);
     }
     Ok(text)
 }

@@ -31,14 +31,28 @@ impl Certificate {
     pub fn from_pem(text: &str) -> Result<Self, Error> {
         let block =
             pem::parse(text).map_err(|source| Error::Pem { what: "certificate", source })?;
-        if block.tag() != LABEL {
-            return Err(Error::PemLabel {
-                what: "certificate",
-                found: block.tag().to_owned(),
-                wanted: LABEL,
-            });
+        Self::from_block(block)
+    }
+
+    /// Reads every `CERTIFICATE` PEM block of a text, at least one: authorities while one replaces another, or a chain.
+    ///
+    /// # Errors
+    /// When a block is no certificate, or there is none.
+    pub fn many_from_pem(text: &str) -> Result<Vec<Self>, Error> {
+        let wrong = |source| Error::Pem { what: "certificate", source };
+        let blocks = pem::parse_many(text).map_err(wrong)?;
+        if blocks.is_empty() {
+            return Err(wrong(pem::PemError::MalformedFraming));
         }
-        Self::from_der(block.into_contents())
+        blocks.into_iter().map(Self::from_block).collect()
+    }
+
+    fn from_block(block: pem::Pem) -> Result<Self, Error> {
+        if block.tag() == LABEL {
+            return Self::from_der(block.into_contents());
+        }
+        let found = block.tag().to_owned();
+        Err(Error::PemLabel { what: "certificate", found, wanted: LABEL })
     }
 
     /// DER bytes.

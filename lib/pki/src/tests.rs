@@ -116,6 +116,14 @@ fn wrong_pem_is_named() {
 }
 
 #[test]
+fn several_certificates_are_read_from_one_text() {
+    let (one, two) = (ca().certificate().clone(), ca().certificate().clone());
+    let text = format!("{}# the next one\n{}", one.to_pem(), two.to_pem());
+    assert_eq!(crate::Certificate::many_from_pem(&text).unwrap(), [one, two]);
+    assert!(matches!(crate::Certificate::many_from_pem("nonsense"), Err(Error::Pem { .. })));
+}
+
+#[test]
 fn secrets_do_not_show_in_debug() {
     let ca = ca();
     let code = PairingCode::generate().unwrap();
