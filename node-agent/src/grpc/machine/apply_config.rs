@@ -38,7 +38,7 @@ fn prove(api: &Api, peer: &Peer, request: &pb::ApplyConfigRequest) -> Result<(),
         with_hint(
             Code::Unauthenticated,
             "the node waits for its first config and takes it only with a pairing proof",
-            "use `ingotctl apply --pair CODE` with the code on the node's console",
+            "use `ingotctl apply --pairing-code CODE` with the code on the node's console",
         )
     })?;
     let checked =
