@@ -4,7 +4,7 @@
 //! join documents run when all of them are sound.
 
 use crate::check::{self, Finding};
-use crate::problem::Problem;
+use crate::problem::{Problem, Problems};
 use crate::schema::Kind;
 use crate::tree::{self, Document, Node, Place};
 use crate::v1::machine::Machine;
@@ -12,9 +12,6 @@ use crate::v1::pod::Pod;
 use crate::validate::{self, Validated};
 use crate::{Config, Loaded};
 use std::collections::HashMap;
-
-/// Most problems that are reported; nobody reads more, and they travel in one reply.
-const MAX_PROBLEMS: usize = 500;
 
 /// Reads a config. Never fails and never stops at the first mistake: either there is a config, or there are problems.
 #[must_use]
@@ -61,7 +58,7 @@ pub(crate) fn secrets(text: &str) -> Option<Vec<Place>> {
 #[derive(Default)]
 struct Loader {
     placeholders: Placeholders,
-    problems: Vec<Problem>,
+    problems: Problems,
     machines: Vec<(u32, Machine)>,
     /// A machine document was seen, sound or not.
     machine_at: Option<(u32, Place)>,
@@ -88,12 +85,7 @@ impl Loader {
     }
 
     /// Sections are checked one by one: a problem in one does not hide those in another.
-    fn machine(
-        &mut self,
-        document: &Document,
-        mut value: serde_json::Value,
-        problems: Vec<Problem>,
-    ) {
+    fn machine(&mut self, document: &Document, mut value: serde_json::Value, problems: Problems) {
         if let Some((_, first)) = self.machine_at {
             let message = "this is the second \"kind: Machine\" document".to_owned();
             let hint = format!("merge it into the one at line {}", first.line);
@@ -115,7 +107,7 @@ impl Loader {
             }
         }
         let sound = problems.is_empty();
-        self.problems.extend(problems);
+        self.problems.append(problems);
         match serde_json::from_value::<Machine>(value) {
             Ok(machine) => {
                 for finding in check::machine(&machine)
@@ -132,9 +124,9 @@ impl Loader {
         }
     }
 
-    fn pod(&mut self, document: &Document, value: serde_json::Value, problems: Vec<Problem>) {
+    fn pod(&mut self, document: &Document, value: serde_json::Value, problems: Problems) {
         let sound = problems.is_empty();
-        self.problems.extend(problems);
+        self.problems.append(problems);
         if !sound {
             return;
         }
@@ -171,12 +163,7 @@ impl Loader {
                 self.finding(other.unwrap_or(document), finding);
             }
         }
-        let mut problems = self.problems;
-        problems.sort_by(|a, b| {
-            (a.document, a.line, a.column, &a.path).cmp(&(b.document, b.line, b.column, &b.path))
-        });
-        problems.dedup();
-        bound(&mut problems);
+        let problems = self.problems.finish();
         let machine = self.machines.into_iter().next();
         let config = machine.filter(|_| problems.is_empty()).map(|(_, machine)| Config {
             machine,
@@ -249,13 +236,4 @@ fn kind(root: &Node) -> Result<Kind, Problem> {
         let shown: String = text.chars().filter(|c| !c.is_control()).take(64).collect();
         problem(node.place, "kind", format!("\"{shown}\" is no kind of document"), hint)
     })
-}
-
-fn bound(problems: &mut Vec<Problem>) {
-    let more = problems.len().saturating_sub(MAX_PROBLEMS);
-    if more > 0 {
-        problems.truncate(MAX_PROBLEMS);
-        problems
-            .push(Problem { message: format!("and {more} more problems"), ..Problem::default() });
-    }
 }

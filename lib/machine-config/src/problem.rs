@@ -37,3 +37,54 @@ impl fmt::Display for Problem {
         Ok(())
     }
 }
+
+/// Most problems that are kept; nobody reads more, and they travel in one reply.
+pub(crate) const MAX_PROBLEMS: usize = 500;
+
+/// Problems as they are found: the first [`MAX_PROBLEMS`] are kept, the others counted.
+#[derive(Debug, Default)]
+pub(crate) struct Problems {
+    kept: Vec<Problem>,
+    dropped: usize,
+}
+
+impl Problems {
+    pub(crate) fn push(&mut self, problem: Problem) {
+        if self.is_full() {
+            self.dropped += 1;
+        } else {
+            self.kept.push(problem);
+        }
+    }
+
+    pub(crate) fn append(&mut self, other: Self) {
+        other.kept.into_iter().for_each(|problem| self.push(problem));
+        self.dropped += other.dropped;
+    }
+
+    /// True when another problem would only be counted, so that wording it is not worth the time.
+    pub(crate) fn is_full(&self) -> bool {
+        self.kept.len() >= MAX_PROBLEMS
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.kept.iter()
+    }
+
+    /// Those that were kept, by place in the text, and a last one that tells how many were not.
+    pub(crate) fn finish(self) -> Vec<Problem> {
+        let Self { mut kept, dropped } = self;
+        let place = |problem: &Problem| (problem.document, problem.line, problem.column);
+        kept.sort_by(|a, b| place(a).cmp(&place(b)).then_with(|| a.path.cmp(&b.path)));
+        kept.dedup();
+        if dropped > 0 {
+            let message = format!("and {dropped} more problems");
+            kept.push(Problem { message, ..Problem::default() });
+        }
+        kept
+    }
+}

@@ -3,7 +3,7 @@
 //! The only file that knows the YAML parser. It knows nothing about configs: what a value must be is for `validate`.
 //! Anchors and aliases work; tags, duplicate keys and keys that are no text are problems.
 
-use crate::problem::Problem;
+use crate::problem::{Problem, Problems};
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 use std::collections::{HashMap, HashSet};
 
@@ -13,8 +13,9 @@ pub const MAX_BYTES: usize = 4 << 20;
 /// Deepest nesting. The deepest sensible config needs about eight levels; recursion over the tree rests on this bound.
 const MAX_DEPTH: usize = 32;
 
-/// Most values in a stream once aliases are replaced by what they stand for. A full config of 1000 pods has 50,000.
-const MAX_NODES: usize = 500_000;
+/// Most values in a stream once aliases are replaced by what they stand for. A config of 1000 pods has 50,000; twice that
+/// takes about 30 MiB while it is checked, on nodes that have 512 MiB.
+const MAX_NODES: usize = 100_000;
 
 /// Where something was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,7 +120,7 @@ pub(crate) struct Document {
 /// Reads a whole stream. After a syntax error reading goes on at the next `---`, so that one slip hides little.
 ///
 /// Documents that hold nothing are left out; so are those with a syntax error.
-pub(crate) fn parse(text: &str) -> (Vec<Document>, Vec<Problem>) {
+pub(crate) fn parse(text: &str) -> (Vec<Document>, Problems) {
     let mut stream = Stream::default();
     if text.len() > MAX_BYTES {
         stream.problems.push(Problem {
@@ -129,6 +130,8 @@ pub(crate) fn parse(text: &str) -> (Vec<Document>, Vec<Problem>) {
         });
         return (stream.documents, stream.problems);
     }
+    // The parser puts what it misses at the end on a line that does not exist.
+    stream.last_line = u32::try_from(line_breaks(text) + 1).unwrap_or(u32::MAX);
     let mut base = Base::default();
     let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
     base.chars = usize::from(rest.len() != text.len());
@@ -140,9 +143,6 @@ pub(crate) fn parse(text: &str) -> (Vec<Document>, Vec<Problem>) {
         rest = after;
         stream.next_index += 1;
     }
-    // The parser puts what it misses at the end on a line that does not exist.
-    let last = u32::try_from(line_breaks(text) + 1).unwrap_or(u32::MAX);
-    stream.problems.iter_mut().for_each(|problem| problem.line = problem.line.min(last));
     (stream.documents, stream.problems)
 }
 
@@ -171,9 +171,10 @@ struct Base {
 #[derive(Default)]
 struct Stream {
     documents: Vec<Document>,
-    problems: Vec<Problem>,
+    problems: Problems,
     next_index: u32,
     nodes: usize,
+    last_line: u32,
 }
 
 /// A list or map whose end has not been seen.
@@ -225,7 +226,8 @@ impl Stream {
                 event => {
                     if let Err((message, hint)) = self.grow(&mut builder, event, place) {
                         self.problem(place, message, hint);
-                        return Some(last);
+                        // The bound on values is one for the whole stream: no later document could pass.
+                        return (self.nodes <= MAX_NODES).then_some(last);
                     }
                 }
             }
@@ -242,7 +244,7 @@ impl Stream {
     fn problem(&mut self, place: Place, message: &str, hint: &str) {
         self.problems.push(Problem {
             document: self.next_index,
-            line: place.line,
+            line: place.line.min(self.last_line),
             column: place.column,
             path: String::new(),
             message: message.to_owned(),

@@ -5,7 +5,7 @@
 
 use crate::format;
 use crate::load::Placeholders;
-use crate::problem::Problem;
+use crate::problem::{Problem, Problems};
 use crate::schema::{self, Kind, UNSUPPORTED};
 use crate::secret::REDACTED;
 use crate::tree::{Key, Node, Place, Value as Written};
@@ -16,7 +16,7 @@ use std::collections::HashMap;
 pub(crate) struct Validated {
     /// The document without what is wrong.
     pub(crate) value: Value,
-    pub(crate) problems: Vec<Problem>,
+    pub(crate) problems: Problems,
     /// Where each path was written, for problems found later.
     pub(crate) places: HashMap<String, Place>,
     /// Where the secrets are.
@@ -34,7 +34,7 @@ pub(crate) fn validate(
         root: kind.schema(),
         document,
         placeholders,
-        problems: Vec::new(),
+        problems: Problems::default(),
         places: HashMap::new(),
         secrets: Vec::new(),
     };
@@ -47,7 +47,7 @@ struct Validator {
     root: &'static Value,
     document: u32,
     placeholders: Placeholders,
-    problems: Vec<Problem>,
+    problems: Problems,
     places: HashMap<String, Place>,
     secrets: Vec<Place>,
 }
@@ -326,6 +326,10 @@ impl Validator {
                 format!("\"{name}\" is not supported by Ingot yet"),
                 "remove it".to_owned(),
             );
+            return;
+        }
+        if self.problems.is_full() {
+            self.problem(key.place, &at, String::new(), String::new());
             return;
         }
         let known = schema.get("properties").and_then(Value::as_object);

@@ -261,8 +261,8 @@ config:
         expect![[r#"
             apiVersion: ingot/v1
             kind: Machine
-            network-config: line 3: "bonds" are not supported by Ingot yet (use "ethernets")
             network-config: line 2: patterns of link names are not supported by Ingot yet (write a MAC address)
+            network-config: line 3: "bonds" are not supported by Ingot yet (use "ethernets")
         "#]],
     );
     check(

@@ -186,7 +186,8 @@ fn fill(network: &mut Network, drive: &Network) {
 /// The first document of a file; syntax errors become problems.
 fn document(seed: &mut Seed, file: &'static str, text: &str) -> Option<Node> {
     let (documents, problems) = tree::parse(text);
-    seed.problems.extend(problems.into_iter().map(|problem| SeedProblem { file, problem }));
+    seed.problems
+        .extend(problems.finish().into_iter().map(|problem| SeedProblem { file, problem }));
     documents.into_iter().next().map(|document| document.root)
 }
 
@@ -194,11 +195,10 @@ fn network_config(seed: &mut Seed, text: &str) {
     let Some(root) = document(seed, NETWORK_CONFIG, text) else { return };
     let mut reader = network::Reader::default();
     reader.read(&root);
-    let network::Reader { network, problems } = reader;
-    let found = network::finish(network, problems);
-    seed.network = found.0;
+    let (network, problems) = reader.finish();
+    seed.network = network;
     seed.problems
-        .extend(found.1.into_iter().map(|problem| SeedProblem { file: NETWORK_CONFIG, problem }));
+        .extend(problems.into_iter().map(|problem| SeedProblem { file: NETWORK_CONFIG, problem }));
 }
 
 fn meta_data(seed: &mut Seed, text: &str) {

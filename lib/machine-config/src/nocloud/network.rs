@@ -5,7 +5,7 @@
 
 use crate::check;
 use crate::format;
-use crate::problem::Problem;
+use crate::problem::{Problem, Problems};
 use crate::tree::{Node, Value};
 use crate::v1::network::{Destination, Link, MacAddress, Network, Route};
 use ipnet::{IpNet, Ipv4Net};
@@ -14,19 +14,20 @@ use std::net::{IpAddr, Ipv4Addr};
 /// What has been read so far.
 #[derive(Default)]
 pub(super) struct Reader {
-    pub(super) network: Network,
-    pub(super) problems: Vec<Problem>,
-}
-
-/// The network, checked as one of a config would be. One that could never work is left out.
-pub(super) fn finish(network: Network, mut problems: Vec<Problem>) -> (Network, Vec<Problem>) {
-    let found = check::network(&network);
-    let sound = found.is_empty();
-    problems.extend(found);
-    (if sound { network } else { Network::default() }, problems)
+    network: Network,
+    problems: Problems,
 }
 
 impl Reader {
+    /// The network, checked as one of a config would be. One that could never work is left out.
+    pub(super) fn finish(self) -> (Network, Vec<Problem>) {
+        let Self { network, mut problems } = self;
+        let found = check::network(&network);
+        let sound = found.is_empty();
+        found.into_iter().for_each(|problem| problems.push(problem));
+        (if sound { network } else { Network::default() }, problems.finish())
+    }
+
     pub(super) fn read(&mut self, root: &Node) {
         let root = root.get("network").unwrap_or(root);
         match root.get("version").and_then(Node::text) {

@@ -19,7 +19,7 @@ pub struct Api {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Certificate>,
     /// More names and addresses under which callers reach the node; they go into the certificate it makes for itself.
-    #[schemars(with = "Vec<format::Host>")]
+    #[schemars(with = "Vec<format::Host>", length(max = 64))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
 }

@@ -16,6 +16,7 @@ pub struct Kernel {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub sysctls: BTreeMap<String, SysctlValue>,
     /// Kernel modules to load, with what they depend on. Drivers of found hardware are loaded without being named.
+    #[schemars(length(max = 256))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub modules: Vec<Module>,
 }
@@ -47,7 +48,7 @@ pub struct Module {
     #[schemars(with = "format::ModuleName")]
     pub name: String,
     /// Parameters for the module, like `max_loop=8`. They take effect only when the module is loaded.
-    #[schemars(with = "Vec<format::ModuleParameter>")]
+    #[schemars(with = "Vec<format::ModuleParameter>", length(max = 64))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parameters: Vec<String>,
 }

@@ -19,9 +19,11 @@ pub struct Network {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
     /// Network links to set up. Without any, every physical link gets DHCPv4 and IPv6 router advertisements.
+    #[schemars(length(max = 256))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<Link>,
     /// Static routes, besides those that DHCP and router advertisements bring.
+    #[schemars(length(max = 1024))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
     /// Name servers.
@@ -56,7 +58,7 @@ pub struct Link {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub router_advertisements: Option<bool>,
     /// Static addresses with their prefix length, IPv4 or IPv6, like `192.168.1.20/24`.
-    #[schemars(with = "Vec<format::Cidr>")]
+    #[schemars(with = "Vec<format::Cidr>", length(max = 256))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IpNet>,
     /// Largest packet in bytes. When not given, what the driver or DHCP says.
@@ -178,11 +180,11 @@ impl JsonSchema for Destination {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Dns {
     /// Addresses of name servers.
-    #[schemars(with = "Vec<format::Ip>")]
+    #[schemars(with = "Vec<format::Ip>", length(max = 16))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub servers: Vec<IpAddr>,
     /// Domains to try for names without a dot.
-    #[schemars(with = "Vec<format::Hostname>")]
+    #[schemars(with = "Vec<format::Hostname>", length(max = 32))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub search: Vec<String>,
 }

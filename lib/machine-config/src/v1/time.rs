@@ -11,7 +11,7 @@ pub struct Time {
     /// Keep the clock right over the network. `false` leaves it to the hardware clock.
     pub enabled: bool,
     /// NTP servers, as names or addresses. Those from DHCP are used only when this list is empty.
-    #[schemars(with = "Vec<format::Host>")]
+    #[schemars(with = "Vec<format::Host>", length(max = 16))]
     pub servers: Vec<String>,
 }
 

@@ -182,9 +182,9 @@ fn an_alias_bomb_is_refused_before_it_grows() {
     check(
         &text,
         expect![[r#"
-        6:20 : the config holds too many values
-            write less, or use fewer aliases
-    "#]],
+            5:40 : the config holds too many values
+                write less, or use fewer aliases
+        "#]],
     );
 }
 

@@ -22,13 +22,16 @@ pub struct Container {
     #[schemars(with = "format::ImageReference")]
     pub image: String,
     /// What to execute, instead of the image's entry point.
+    #[schemars(length(max = 4096))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
     /// Arguments, instead of the image's.
+    #[schemars(length(max = 4096))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
     /// Environment variables, besides the image's. `$(NAME)` in a value, in `command` and in `args` stands for an
     /// earlier variable.
+    #[schemars(length(max = 1024))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<EnvVar>,
     /// Directory to start in, instead of the image's.
@@ -39,6 +42,7 @@ pub struct Container {
     #[serde(default, skip_serializing_if = "is_default")]
     pub resources: Resources,
     /// Volumes of the pod to mount into the container.
+    #[schemars(length(max = 256))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volume_mounts: Vec<VolumeMount>,
     /// As whom and with which rights the container runs.

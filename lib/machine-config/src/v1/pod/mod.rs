@@ -98,6 +98,7 @@ pub struct PodSpec {
     #[schemars(length(min = 1, max = 64))]
     pub containers: Vec<Container>,
     /// Volumes that containers may mount.
+    #[schemars(length(max = 256))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,
     /// When an ended container is started again. Restarts are delayed ever longer while they keep failing.
