@@ -1,2 +1,99 @@
-//! Not written yet.
-fn main() {}
+//! `workload`: the one program in the test image. Its first word says how it behaves: well, greedily or badly.
+//!
+//! It stands for any program in a container, so it must not know anything about Ingot. There is no shell in its image.
+#![forbid(unsafe_code)]
+
+mod network;
+mod resources;
+mod text;
+
+use std::process::exit;
+
+use anyhow::{Context as _, bail};
+use ingot_linux::signal::SignalQueue;
+use rustix::event::{PollFd, PollFlags, poll};
+
+/// Exit code after SIGTERM, as a shell reports it.
+const TERMINATED: i32 = 128 + 15;
+
+const USAGE: &str = "usage: workload COMMAND
+  spin [THREADS]              use up processor time
+  hog MIB                     take memory, MiB by MiB, and keep it
+  fork-bomb [COUNT]           start processes until refused or COUNT, and keep them
+  tick MS [LINES [CODE]]      print 'tick 1', 'tick 2', ... every MS ms; after LINES exit with CODE
+  flood LINES                 print 'line 1', ... as fast as possible, then exit with 0
+  exit CODE [AFTER_MS]        end
+  sleep                       do nothing
+  write PATH TEXT             write a line to a file
+  fill PATH MIB               write a large file
+  cat PATH                    wait for a file to have a line, and print it
+  serve PORT                  answer every HTTP request with a greeting
+  get HOST:PORT PATH          print the answer of an HTTP server
+  net                         print the addresses of this network namespace
+  env                         print the environment
+  id                          print who this process is and what it may do";
+
+fn main() -> anyhow::Result<()> {
+    // The first process of a container gets no signal it has no handler for, so a program that wants to end when asked has
+    // to listen.
+    let signals = SignalQueue::open().context("listen for signals")?;
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    std::thread::spawn(move || {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        match run(&words) {
+            Ok(code) => exit(code),
+            Err(error) => {
+                eprintln!("workload: {error:#}");
+                exit(1)
+            }
+        }
+    });
+    loop {
+        let mut ready = [PollFd::new(&signals, PollFlags::IN)];
+        // Interrupted waits are simply begun again.
+        let _ = poll(&mut ready, None);
+        while let Some(number) = signals.next().context("read signals")? {
+            if number == rustix::process::Signal::TERM.as_raw()
+                || number == rustix::process::Signal::INT.as_raw()
+            {
+                exit(TERMINATED);
+            }
+        }
+    }
+}
+
+fn run(words: &[&str]) -> anyhow::Result<i32> {
+    match words {
+        ["spin"] => resources::spin(1),
+        ["spin", threads] => resources::spin(number(threads)?),
+        ["hog", mebibytes] => resources::hog(number(mebibytes)?),
+        ["fork-bomb"] => resources::fork_bomb(u32::MAX),
+        ["fork-bomb", count] => resources::fork_bomb(number(count)?),
+        ["tick", ms] => text::tick(number(ms)?, u64::MAX, 0),
+        ["tick", ms, lines] => text::tick(number(ms)?, number(lines)?, 0),
+        ["tick", ms, lines, code] => text::tick(number(ms)?, number(lines)?, number(code)?),
+        ["flood", lines] => text::flood(number(lines)?),
+        ["exit", code] => number(code),
+        ["exit", code, after_ms] => {
+            resources::pause(number(after_ms)?);
+            number(code)
+        }
+        ["sleep"] => resources::sleep(),
+        ["write", path, text] => text::write(path, text),
+        ["fill", path, mebibytes] => text::fill(path, number(mebibytes)?),
+        ["cat", path] => text::cat(path),
+        ["serve", port] => network::serve(number(port)?),
+        ["get", server, path] => network::get(server, path),
+        ["net"] => network::addresses(),
+        ["env"] => text::environment(),
+        ["id"] => text::identity(),
+        _ => bail!("{USAGE}"),
+    }
+}
+
+fn number<T: std::str::FromStr>(word: &str) -> anyhow::Result<T>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    word.parse().with_context(|| format!("{word:?} is not a number"))
+}

@@ -1,0 +1,89 @@
+//! Behaviours that use the network.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv6Addr, TcpListener, TcpStream};
+
+use anyhow::Context as _;
+
+/// Answers every HTTP request with a greeting, one after the other.
+pub(crate) fn serve(port: u16) -> anyhow::Result<i32> {
+    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
+        .or_else(|_| TcpListener::bind(("0.0.0.0", port)))
+        .with_context(|| format!("listen on port {port}"))?;
+    println!("serving on port {port}");
+    for connection in listener.incoming().flatten() {
+        // A client that goes away early is its own affair.
+        let _ = answer(connection);
+    }
+    Ok(0)
+}
+
+fn answer(mut connection: TcpStream) -> std::io::Result<()> {
+    let mut lines = BufReader::new(connection.try_clone()?).take(64 * 1024);
+    let mut line = String::new();
+    while lines.read_line(&mut line)? > 2 {
+        line.clear();
+    }
+    let body = "hello from a pod\n";
+    let length = body.len();
+    write!(
+        connection,
+        "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )
+}
+
+/// Prints the answer of an HTTP server.
+pub(crate) fn get(server: &str, path: &str) -> anyhow::Result<i32> {
+    let mut connection =
+        TcpStream::connect(server).with_context(|| format!("connect to {server}"))?;
+    write!(connection, "GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n")
+        .context("send request")?;
+    let mut text = String::new();
+    connection.read_to_string(&mut text).context("read answer")?;
+    print!("{text}");
+    Ok(0)
+}
+
+/// Prints the addresses of this network namespace, one per line.
+pub(crate) fn addresses() -> anyhow::Result<i32> {
+    let trie = std::fs::read_to_string("/proc/net/fib_trie").context("read IPv4 addresses")?;
+    for address in local_ipv4(&trie) {
+        println!("{address}");
+    }
+    // A kernel without IPv6 has no such file.
+    let table = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    for line in table.lines() {
+        let digits = line.split(' ').next().unwrap_or_default();
+        if let Ok(bits) = u128::from_str_radix(digits, 16) {
+            println!("{}", Ipv6Addr::from_bits(bits));
+        }
+    }
+    crate::resources::sleep()
+}
+
+/// The local addresses in the text of fib_trie: a line with the address, followed by one that says "host LOCAL".
+fn local_ipv4(trie: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut address = "";
+    for line in trie.lines().map(str::trim) {
+        if let Some(rest) = line.strip_prefix("|-- ") {
+            address = rest;
+        } else if line.ends_with("host LOCAL") && !found.contains(&address) {
+            found.push(address);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::local_ipv4;
+
+    #[test]
+    fn local_addresses_are_found_once_and_broadcast_is_left_out() {
+        let trie = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n     |-- 10.244.0.2\n        \
+                    /32 host LOCAL\n     |-- 10.244.0.255\n        /32 link BROADCAST\nLocal:\n     |-- 10.244.0.2\n        \
+                    /32 host LOCAL\n     |-- 127.0.0.1\n        /32 host LOCAL\n";
+        assert_eq!(local_ipv4(trie), ["10.244.0.2", "127.0.0.1"]);
+    }
+}
