@@ -128,7 +128,7 @@ formats! {
     AbsolutePath text "absolute-path", "an absolute path", "start with \"/\" and leave out \"..\", like \"/data\"", is_absolute_path;
     /// The name of an image.
     ImageReference text "image-reference", "an image reference",
-        "write repository and tag, like \"ingot.dev/workload:latest\"", is_image_reference;
+        "write repository and tag, like \"ingot/workload:latest\"", is_image_reference;
     /// A Linux capability.
     Capability text "capability", "a Linux capability", "write it in capitals without \"CAP_\", like \"NET_ADMIN\"", is_capability;
 }

@@ -214,13 +214,13 @@ fn names_are_those_kubernetes_takes() {
         "spec: {containers: [{name: a, image: \"a b\"}, {name: b, image: \"a:\"}, {name: c, image: ../x}, {name: d, image: \"a@sha256:12\"}]}",
         expect![[r#"
             8:38 spec.containers[0].image: "a b" is not an image reference
-                write repository and tag, like "ingot.dev/workload:latest"
+                write repository and tag, like "ingot/workload:latest"
             8:63 spec.containers[1].image: "a:" is not an image reference
-                write repository and tag, like "ingot.dev/workload:latest"
+                write repository and tag, like "ingot/workload:latest"
             8:87 spec.containers[2].image: "../x" is not an image reference
-                write repository and tag, like "ingot.dev/workload:latest"
+                write repository and tag, like "ingot/workload:latest"
             8:111 spec.containers[3].image: "a@sha256:12" is not an image reference
-                write repository and tag, like "ingot.dev/workload:latest"
+                write repository and tag, like "ingot/workload:latest"
         "#]],
     );
 }

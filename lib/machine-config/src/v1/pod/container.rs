@@ -18,7 +18,7 @@ pub struct Container {
     /// Name of the container, unique in the pod.
     #[schemars(with = "format::DnsLabel")]
     pub name: String,
-    /// Image reference, like `ingot.dev/workload:latest`. The images of this release are those in the root image.
+    /// Image reference, like `ingot/workload:latest`. The images of this release are those in the root image.
     #[schemars(with = "format::ImageReference")]
     pub image: String,
     /// What to execute, instead of the image's entry point.
