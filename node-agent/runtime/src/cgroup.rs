@@ -209,8 +209,11 @@ pub(crate) fn pressure_some_avg10(text: &str) -> f64 {
 }
 
 fn write(path: &Path, value: &str) -> Result<(), CgroupError> {
-    std::fs::write(path, value)
-        .map_err(|source| CgroupError::Write { path: path.into(), value: value.into(), source })
+    std::fs::write(path, value).map_err(|source| CgroupError::Write {
+        path: path.into(),
+        value: value.into(),
+        source,
+    })
 }
 
 fn remove_tree(path: &Path) -> Result<(), CgroupError> {

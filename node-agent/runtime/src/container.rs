@@ -73,17 +73,13 @@ pub(crate) enum ContainerError {
     Remove(#[source] SandboxError),
     /// Its processes did not die.
     #[error("processes of {path} are still there {} s after they were killed", KILL_DEADLINE.as_secs())]
-    StillPopulated {
-        path: PathBuf,
-    },
+    StillPopulated { path: PathBuf },
     /// The kernel killed it while it was being built.
     #[error(
         "the memory limit of {limit_bytes} bytes is below what it takes to start the container: \
          the kernel killed it while it was being built"
     )]
-    MemoryLimitTooSmall {
-        limit_bytes: u64,
-    },
+    MemoryLimitTooSmall { limit_bytes: u64 },
     /// The blocking work was cut off: the agent ends.
     #[error("the agent is ending")]
     Ending,
@@ -118,7 +114,13 @@ impl RunPaths {
 }
 
 /// Where the log of a run is.
-pub(crate) fn log_paths(context: &Context, uid: &str, name: &str, id: &str, attempt: u32) -> LogPaths {
+pub(crate) fn log_paths(
+    context: &Context,
+    uid: &str,
+    name: &str,
+    id: &str,
+    attempt: u32,
+) -> LogPaths {
     let logs = context.paths().logs.join(uid).join(name);
     LogPaths { logs, scratch: RunPaths::new(context, id).run, attempt }
 }
@@ -222,7 +224,9 @@ pub(crate) async fn start(context: &Context, id: &str) -> Result<(), ContainerEr
     let socket = RunPaths::new(context, id).state.join("notify.sock");
     match tokio::net::UnixStream::connect(&socket).await {
         Ok(_connection) => Ok(()),
-        Err(e) if matches!(e.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {
+        Err(e)
+            if matches!(e.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) =>
+        {
             Ok(())
         }
         Err(e) => Err(ContainerError::Start(e)),
@@ -231,7 +235,11 @@ pub(crate) async fn start(context: &Context, id: &str) -> Result<(), ContainerEr
 
 /// Gives up a run of which anything may exist, but which does not count: first makes sure that no helper of a former agent
 /// still works on it.
-pub(crate) async fn roll_back(context: &Context, uid: &str, id: &str) -> Result<(), ContainerError> {
+pub(crate) async fn roll_back(
+    context: &Context,
+    uid: &str,
+    id: &str,
+) -> Result<(), ContainerError> {
     let lock = RunPaths::new(context, id).run.join("lock");
     let free = async {
         loop {

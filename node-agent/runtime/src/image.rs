@@ -70,8 +70,8 @@ impl ImageError {
 
 /// Finds an image by reference below `images`.
 pub(crate) fn find(images: &Path, reference: &str) -> Result<Image, ImageError> {
-    let (repository, tag) =
-        split(reference).ok_or_else(|| ImageError::Reference { reference: reference.to_owned() })?;
+    let (repository, tag) = split(reference)
+        .ok_or_else(|| ImageError::Reference { reference: reference.to_owned() })?;
     let folder = images.join(repository).join(tag);
     let path = folder.join("config.json");
     let bytes = match std::fs::read(&path) {

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ingot_init_api::{
-    End, Exit, FromAgent, FromInit, MESSAGE_LENGTH_MAX, Name, Notice, Refusal, Reply, Request, Service,
-    WATCHES_MAX,
+    End, Exit, FromAgent, FromInit, MESSAGE_LENGTH_MAX, Name, Notice, Refusal, Reply, Request,
+    Service, WATCHES_MAX,
 };
 use ingot_linux::packet;
 use tokio::io::unix::AsyncFd;
@@ -100,8 +100,12 @@ impl Exits {
         let process = (exit.pid, exit.start_time);
         match self.waiting.remove(&process) {
             // A waiter that is gone has lost interest; PID 1 keeps the exit until somebody acknowledges it.
-            Some(waiter) => drop(waiter.send(exit)),
-            None if self.unclaimed.len() < WATCHES_MAX => drop(self.unclaimed.insert(process, exit)),
+            Some(waiter) => {
+                let _ = waiter.send(exit);
+            }
+            None if self.unclaimed.len() < WATCHES_MAX => {
+                drop(self.unclaimed.insert(process, exit))
+            }
             None => {}
         }
     }
@@ -135,7 +139,9 @@ impl Pid1 {
         tokio::spawn(connection.run());
         let pid1 = Self { requests, stopping, exits };
         match pid1.ask(Request::Hello, "Hello").await? {
-            Reply::Hello { restarts, started_at_ns } => Ok((pid1, Hello { restarts, started_at_ns })),
+            Reply::Hello { restarts, started_at_ns } => {
+                Ok((pid1, Hello { restarts, started_at_ns }))
+            }
             _ => Err(Pid1Error::WrongReply { request: "Hello" }),
         }
     }
@@ -173,7 +179,10 @@ impl Pid1 {
     }
 
     /// The exit is on disk; PID 1 may forget it.
-    pub(crate) async fn acknowledge_exit(&self, (pid, start_time): Process) -> Result<(), Pid1Error> {
+    pub(crate) async fn acknowledge_exit(
+        &self,
+        (pid, start_time): Process,
+    ) -> Result<(), Pid1Error> {
         let request = Request::AcknowledgeExit { pid, start_time };
         self.ask(request, "AcknowledgeExit").await.map(drop)
     }
@@ -306,7 +315,9 @@ impl Pid1 {
         match tokio::time::timeout(DEADLINE, exchange).await {
             Err(_) => Err(Pid1Error::Deadline { request: name, deadline: DEADLINE }),
             Ok(Err(error)) => Err(error),
-            Ok(Ok((Reply::Refused(refusal), _))) => Err(Pid1Error::Refused { request: name, refusal }),
+            Ok(Ok((Reply::Refused(refusal), _))) => {
+                Err(Pid1Error::Refused { request: name, refusal })
+            }
             Ok(Ok(answer)) => Ok(answer),
         }
     }

@@ -165,7 +165,9 @@ impl PodTask {
                     Some(pod) if *pod == self.record.pod && !self.record.removing => {
                         self.next = None;
                     }
-                    Some(pod) if same_processes(&pod, &self.record.pod) && !self.record.removing => {
+                    Some(pod)
+                        if same_processes(&pod, &self.record.pod) && !self.record.removing =>
+                    {
                         // Only what can change while it runs.
                         self.record.pod = *pod;
                         self.next = None;

@@ -170,7 +170,8 @@ fn capabilities(container: &Container) -> Vec<String> {
 }
 
 fn namespaces(input: &Input<'_>) -> Value {
-    let pinned = |kind: &str, file: &str| json!({"type": kind, "path": input.namespaces.join(file)});
+    let pinned =
+        |kind: &str, file: &str| json!({"type": kind, "path": input.namespaces.join(file)});
     let mut list = vec![
         json!({"type": "mount"}),
         json!({"type": "pid"}),
@@ -186,9 +187,7 @@ fn namespaces(input: &Input<'_>) -> Value {
 
 fn mounts(input: &Input<'_>) -> Result<Value, ProcessError> {
     let security = &input.container.security;
-    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| {
-        json!({"destination": destination, "type": kind, "source": source, "options": options})
-    };
+    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({"destination": destination, "type": kind, "source": source, "options": options});
     let system = if security.privileged { "rw" } else { "ro" };
     let closed = ["nosuid", "noexec", "nodev"];
     let with = |more: &[&'static str]| [&closed[..], more].concat();
@@ -205,9 +204,7 @@ fn mounts(input: &Input<'_>) -> Result<Value, ProcessError> {
         mount("/sys", "sysfs", "sysfs", &with(&[system])),
         mount("/sys/fs/cgroup", "cgroup", "cgroup", &with(&["relatime", system])),
     ];
-    let bind = |destination: &str, source: &Path, options: &[&str]| {
-        json!({"destination": destination, "type": "bind", "source": source, "options": options})
-    };
+    let bind = |destination: &str, source: &Path, options: &[&str]| json!({"destination": destination, "type": "bind", "source": source, "options": options});
     list.push(bind("/dev/shm", input.shm, &["rbind", "nosuid", "noexec", "nodev", "rw"]));
     for file in ["resolv.conf", "hosts", "hostname"] {
         let destination = format!("/etc/{file}");

@@ -78,8 +78,7 @@ pub(crate) fn read(
 }
 
 fn read_one(context: &Context, pod: &PodStatus, container: &ContainerStatus) -> ContainerStats {
-    let cgroup =
-        Cgroup::of_pod(&context.paths().cgroup, &pod.uid).of_container(&container.id);
+    let cgroup = Cgroup::of_pod(&context.paths().cgroup, &pod.uid).of_container(&container.id);
     let cpu = cgroup.text("cpu.stat");
     let cpu_number = |key| number_after(&cpu, key).unwrap_or(0);
     let memory_bytes = cgroup.number("memory.current").unwrap_or(0);

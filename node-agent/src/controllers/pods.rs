@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use ingot_runtime::event::{Event, Severity as EngineSeverity};
 use ingot_runtime::pod::Pod;
 use ingot_runtime::status::{Phase, PodStatus};
+use ingot_runtime::logs::LogLimits;
 use ingot_runtime::{Engine, EngineConfig, Paths, Subnet};
 use std::sync::Arc;
 use tokio::sync::{broadcast, watch};
@@ -160,7 +161,10 @@ fn outcome(want: &Want, snapshot: &[PodStatus]) -> Outcome {
 
 fn engine_config(want: &Want) -> EngineConfig {
     let mut subnets = Vec::new();
+    let mut log_limits = LogLimits::default();
     if let Some(config) = &want.config {
+        let pods = &config.config.machine.pods;
+        log_limits = LogLimits { file_bytes: pods.log_max_size.units(), files: pods.log_max_files };
         let network = &config.config.machine.network.pods;
         let v4 = network.ipv4_subnet;
         subnets.push(Subnet { address: v4.network().into(), prefix: v4.prefix_len() });
@@ -171,6 +175,7 @@ fn engine_config(want: &Want) -> EngineConfig {
     EngineConfig {
         paths: Paths::default(),
         pod_subnets: subnets,
+        log_limits,
         load_module: Arc::new(super::modules::load_quietly),
     }
 }

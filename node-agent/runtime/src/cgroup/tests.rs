@@ -36,7 +36,11 @@ fn a_container_with_all_quotas_gets_all_files() {
         memory_request_bytes: Some(32 << 20),
     };
     let text = |settings: Settings| {
-        settings.iter().map(|(file, value)| format!("{file}={value}")).collect::<Vec<_>>().join("\n")
+        settings
+            .iter()
+            .map(|(file, value)| format!("{file}={value}"))
+            .collect::<Vec<_>>()
+            .join("\n")
     };
     expect_test::expect![[r"
         cpu.max=25000 100000

@@ -54,7 +54,12 @@ pub(super) async fn recover(engine: &Engine) -> Result<(), EngineError> {
     }
     // Exits that no container waits for: their ends are recorded, only the acknowledgement was cut off.
     let count = context.pid1.acknowledge_unclaimed().await?;
-    tracing::info!(adopted = known.len(), acknowledged = count, leftovers = leftovers.len(), "recovered");
+    tracing::info!(
+        adopted = known.len(),
+        acknowledged = count,
+        leftovers = leftovers.len(),
+        "recovered"
+    );
     tokio::spawn(sweep(context.clone(), leftovers));
     Ok(())
 }

@@ -53,7 +53,12 @@ pub(super) async fn run(context: Arc<Context>) {
     }
 }
 
-fn look(context: &Context, pod: &PodStatus, container: &ContainerStatus, before: Option<Seen>) -> Seen {
+fn look(
+    context: &Context,
+    pod: &PodStatus,
+    container: &ContainerStatus,
+    before: Option<Seen>,
+) -> Seen {
     let folder = context.paths().cgroup.join(&container.cgroup);
     let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap_or_default();
     let cpu = read("cpu.stat");

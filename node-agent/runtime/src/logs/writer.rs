@@ -127,8 +127,12 @@ impl LogWriter {
     pub(crate) fn open(paths: LogPaths, limits: LogLimits) -> io::Result<Self> {
         let spool = |stream| -> io::Result<Spool> {
             let mut options = OpenOptions::new();
-            let file =
-                options.read(true).write(true).create(true).truncate(false).open(paths.spool(stream))?;
+            let file = options
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(paths.spool(stream))?;
             let length = file.metadata()?.len();
             Ok(Spool { file, length, forgotten: 0 })
         };
@@ -248,7 +252,8 @@ impl LogWriter {
             tracing::warn!(%error, "cut container log");
         }
         let mut next = self.now;
-        let (Some(spool), Some(formatted)) = (self.spools.get(at), next.formatted.get_mut(at)) else {
+        let (Some(spool), Some(formatted)) = (self.spools.get(at), next.formatted.get_mut(at))
+        else {
             return 0;
         };
         let lost = spool.length.saturating_sub(*formatted);

@@ -177,7 +177,8 @@ impl PodTask {
                     self.adopt_run(index, &run, (pid, start_time)).await;
                 }
                 RunPhase::Started { .. } => {
-                    let exit = exit_record(&run, None, "NodeRebooted", "the node went down while it ran");
+                    let exit =
+                        exit_record(&run, None, "NodeRebooted", "the node went down while it ran");
                     self.record_end(index, exit).await;
                     self.clean_up(&run.id).await;
                 }
@@ -216,8 +217,7 @@ impl PodTask {
 
     /// Rolls a half-begun run back; it never counted.
     async fn give_up(&mut self, index: usize, run: &Run) {
-        if let Err(error) =
-            container::roll_back(&self.context, &self.record.pod.uid, &run.id).await
+        if let Err(error) = container::roll_back(&self.context, &self.record.pod.uid, &run.id).await
         {
             // What is left has a name nobody will use again; the sweep of the next agent tries once more.
             tracing::warn!(id = run.id, error = chain(&error), "roll back container");
@@ -288,8 +288,10 @@ impl PodTask {
             self.event(Reason::OomKilled, Severity::Warning, name, message);
         }
         let severity = if exit.exit_code == 0 { Severity::Info } else { Severity::Warning };
-        let message =
-            format!("ended with exit code {}, {}, attempt {}", exit.exit_code, exit.reason, exit.attempt);
+        let message = format!(
+            "ended with exit code {}, {}, attempt {}",
+            exit.exit_code, exit.reason, exit.attempt
+        );
         self.event(Reason::Died, severity, name, message);
     }
 

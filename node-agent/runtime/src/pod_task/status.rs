@@ -45,9 +45,8 @@ fn phase(record: &PodRecord) -> Phase {
     let policy = record.pod.restart_policy;
     let init_count = record.pod.init_containers.len();
     let (init, main) = record.containers.split_at(init_count.min(record.containers.len()));
-    let failed_init = |c: &ContainerRecord| {
-        lifecycle::is_over(c, policy, true) && !lifecycle::succeeded(c)
-    };
+    let failed_init =
+        |c: &ContainerRecord| lifecycle::is_over(c, policy, true) && !lifecycle::succeeded(c);
     if init.iter().any(failed_init) {
         return Phase::Failed;
     }
@@ -91,7 +90,10 @@ fn container(
             (Some((reason, message)), _) => (reason.clone(), message.clone()),
             (None, Some(last)) if delayed && run.is_none() => (
                 "CrashLoopBackOff".to_owned(),
-                format!("ended {} times in a row, last with {}", container.failures, last.exit_code),
+                format!(
+                    "ended {} times in a row, last with {}",
+                    container.failures, last.exit_code
+                ),
             ),
             _ => ("ContainerCreating".to_owned(), String::new()),
         },

@@ -406,10 +406,7 @@ const WITH_CAPABILITY: &[(&str, &[&str])] = &[
     ("CAP_SYS_RAWIO", &["ioperm", "iopl"]),
     ("CAP_SYS_TIME", &["clock_settime", "clock_settime64", "settimeofday", "stime"]),
     ("CAP_SYS_TTY_CONFIG", &["vhangup"]),
-    (
-        "CAP_SYS_NICE",
-        &["get_mempolicy", "mbind", "set_mempolicy", "set_mempolicy_home_node"],
-    ),
+    ("CAP_SYS_NICE", &["get_mempolicy", "mbind", "set_mempolicy", "set_mempolicy_home_node"]),
     ("CAP_SYSLOG", &["syslog"]),
     ("CAP_BPF", &["bpf"]),
     ("CAP_PERFMON", &["perf_event_open"]),

@@ -5,9 +5,8 @@ use tokio_stream::StreamExt as _;
 use super::*;
 
 fn write(folder: &Path, name: &str, numbers: std::ops::Range<u32>) {
-    let text: String = numbers
-        .map(|n| format!("2026-01-01T00:00:00.000000000Z stdout F line {n}\n"))
-        .collect();
+    let text: String =
+        numbers.map(|n| format!("2026-01-01T00:00:00.000000000Z stdout F line {n}\n")).collect();
     std::fs::write(folder.join(name), text).unwrap();
 }
 
