@@ -10,7 +10,12 @@ pub const HINT_METADATA: &str = "ingot-hint-bin";
 /// `ingot.machine.v1`.
 pub mod machine {
     /// Version 1.
-    #[expect(missing_docs, clippy::allow_attributes, clippy::allow_attributes_without_reason, reason = "generated code; the comments of the .proto file are its documentation")]
+    #[expect(
+        missing_docs,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
+        reason = "generated code; the comments of the .proto file are its documentation"
+    )]
     pub mod v1 {
         tonic::include_proto!("ingot.machine.v1");
     }

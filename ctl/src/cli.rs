@@ -21,7 +21,7 @@ Exit codes:
 
 /// Asks and manages Ingot nodes through their machine API.
 #[derive(Debug, Parser)]
-#[command(name = "ingotctl", version, after_help = EXIT_CODES, propagate_version = true)]
+#[command(name = "ingotctl", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
     /// Flags of all commands.
     #[command(flatten)]
