@@ -34,9 +34,11 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Whether a file is the root of a library, a program, a build script or an integration test.
+/// Whether a file is the root of a library, a program or a build script. Integration tests have the workspace's lint.
 fn is_crate_root(path: &str) -> bool {
-    let root = ["src/lib.rs", "src/main.rs", "build.rs"].iter().any(|end| path.ends_with(end));
-    let parent = path.rsplit('/').nth(1);
-    root || path.contains("/src/bin/") || parent == Some("tests") && !path.contains("/src/")
+    let in_sources = path.contains("/src/");
+    path.ends_with("/src/lib.rs")
+        || path.ends_with("/src/main.rs")
+        || path.contains("/src/bin/")
+        || path.ends_with("/build.rs") && !in_sources
 }
