@@ -142,7 +142,7 @@ pub struct Gen {
     /// Link for the static addresses, by name or MAC address
     #[arg(long, value_name = "NAME|MAC", default_value = "eth0")]
     pub link: String,
-    /// Add a pod with CPU and memory limits as an example
+    /// Add a pod with CPU and memory limits as an example; it runs `spin` in --pod-image
     #[arg(long)]
     pub with_pod: bool,
     /// Image of the example pod

@@ -196,6 +196,8 @@ fn pod(image: &str) -> String {
          kind: Pod\n\
          metadata:\n  name: example\n\
          spec:\n  containers:\n    - name: app\n      image: {}\n      \
+         # The bundled workload spins; the limits hold it. Another image may want other words.\n      \
+         args: [spin]\n      \
          resources:\n        limits:\n          cpu: 250m\n          memory: 64Mi\n",
         quoted(image)
     )
