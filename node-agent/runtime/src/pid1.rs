@@ -104,7 +104,7 @@ impl Exits {
                 let _ = waiter.send(exit);
             }
             None if self.unclaimed.len() < WATCHES_MAX => {
-                drop(self.unclaimed.insert(process, exit))
+                self.unclaimed.insert(process, exit);
             }
             None => {}
         }
