@@ -108,16 +108,27 @@ impl Agent {
         self.turn(now, Life::Down { until: now.saturating_add(again_in) });
     }
 
-    pub(super) fn ended(&mut self, now: Milliseconds, wait_status: i32, actions: &mut Vec<Action>) {
+    /// Its process ended. It comes again unless the machine is past stopping pods.
+    pub(super) fn ended(
+        &mut self,
+        now: Milliseconds,
+        wait_status: i32,
+        comes_again: bool,
+        actions: &mut Vec<Action>,
+    ) {
         let Life::Up { since, greeted, stop, .. } = self.life else { return };
         let ran = now.saturating_sub(since);
         // One that was told to end is no crash, however short it ran.
         let told = matches!(stop, Stop::Terminated { .. } | Stop::Killed);
-        let crashed = !told && !(greeted && ran >= STEADY_AFTER);
-        let again_in = self.pause(crashed);
+        let steady = greeted && ran >= STEADY_AFTER;
+        let pause = self.pause(!told && !steady);
         self.last_wait_status = Some(wait_status);
+        let again_in = comes_again.then_some(pause);
         actions.push(Action::Log(Line::AgentEnded { wait_status, ran, again_in }));
-        self.turn(now, Life::Down { until: now.saturating_add(again_in) });
+        self.turn(
+            now,
+            again_in.map_or(Life::Off, |pause| Life::Down { until: now.saturating_add(pause) }),
+        );
     }
 
     pub(super) fn greet(&mut self) {

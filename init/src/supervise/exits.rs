@@ -152,8 +152,7 @@ impl Exits {
     }
 
     /// Entries in both tables.
-    #[must_use]
-    pub fn sizes(&self) -> (usize, usize) {
+    pub(super) fn sizes(&self) -> (usize, usize) {
         (self.watches.len(), self.recent.len())
     }
 

@@ -14,14 +14,14 @@ pub enum Line {
         /// Its process.
         pid: i32,
     },
-    /// The agent ended and is started again after a while.
+    /// The agent ended.
     AgentEnded {
         /// Raw wait status.
         wait_status: i32,
         /// How long it ran.
         ran: Milliseconds,
-        /// How long until it is started again.
-        again_in: Milliseconds,
+        /// How long until it is started again, if it is.
+        again_in: Option<Milliseconds>,
     },
     /// The agent could not be started.
     AgentNotStarted {
@@ -53,7 +53,12 @@ impl Line {
     /// Whether it tells of something wrong.
     #[must_use]
     pub fn is_warning(&self) -> bool {
-        !matches!(self, Self::AgentStarted { .. } | Self::Ending { .. })
+        !matches!(
+            self,
+            Self::AgentStarted { .. }
+                | Self::Ending { .. }
+                | Self::AgentEnded { again_in: None, .. }
+        )
     }
 }
 
@@ -63,7 +68,11 @@ impl fmt::Display for Line {
             Self::AgentStarted { pid } => write!(f, "agent started pid={pid}"),
             Self::AgentEnded { wait_status, ran, again_in } => {
                 let how = HowEnded(*wait_status);
-                write!(f, "agent {how} after {ran} ms, starting it again in {again_in} ms")
+                write!(f, "agent {how} after {ran} ms")?;
+                match again_in {
+                    Some(pause) => write!(f, ", starting it again in {pause} ms"),
+                    None => Ok(()),
+                }
             }
             Self::AgentNotStarted { again_in } => {
                 write!(f, "agent could not be started, trying again in {again_in} ms")

@@ -195,7 +195,9 @@ impl<F> State<F> {
     #[must_use]
     pub fn deadline(&self) -> Milliseconds {
         let ending = self.ending.map_or(Milliseconds::MAX, |ending| ending.until);
-        self.feed_at.min(ending).min(self.agent.deadline())
+        // Past stopping pods the agent is one process of many, and its own deadlines mean nothing any more.
+        let agent = if self.past_asking() { Milliseconds::MAX } else { self.agent.deadline() };
+        self.feed_at.min(ending).min(agent)
     }
 
     /// Whether the agent's next request may be read. Not while a reply still waits for the socket: that is what keeps the
@@ -216,6 +218,18 @@ impl<F> State<F> {
         self.exits.living()
     }
 
+    /// How many watches, unclaimed ends and stored descriptors there are.
+    #[must_use]
+    pub fn sizes(&self) -> (usize, usize, usize) {
+        let (watches, recent) = self.exits.sizes();
+        (watches, recent, self.store.len())
+    }
+
+    /// Whether the machine ends and the time for stopping pods is over.
+    fn past_asking(&self) -> bool {
+        self.ending.is_some_and(|ending| ending.phase != Phase::Asking)
+    }
+
     /// Everything whose time has come.
     fn time(&mut self, now: Milliseconds, actions: &mut Vec<Action>) {
         if now >= self.feed_at {
@@ -223,7 +237,7 @@ impl<F> State<F> {
             actions.push(Action::FeedWatchdog);
         }
         self.ending_time(now, actions);
-        if self.ending.is_some_and(|ending| ending.phase != Phase::Asking) {
+        if self.past_asking() {
             self.agent.stays_down();
         } else {
             self.agent.time(now, actions);
@@ -232,7 +246,8 @@ impl<F> State<F> {
 
     fn child_ended(&mut self, now: Milliseconds, exit: Exit, actions: &mut Vec<Action>) {
         if self.agent.pid() == Some(exit.pid) {
-            self.agent.ended(now, exit.wait_status, actions);
+            let comes_again = !self.past_asking();
+            self.agent.ended(now, exit.wait_status, comes_again, actions);
             self.outbox.close();
             self.exits.forget_deliveries();
             actions.push(Action::CloseSocket);

@@ -42,8 +42,7 @@ impl<F> Store<F> {
     }
 
     /// How many are stored.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
