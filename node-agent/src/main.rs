@@ -19,7 +19,8 @@ mod state;
 
 use anyhow::Context as _;
 use apply::Applier;
-use controllers::{modules, pki, pods as pods_controller, runner, storage};
+use controllers::network::{Network, resolver::Resolver};
+use controllers::{hostname, modules, pki, pods as pods_controller, runner, storage, sysctl, time};
 use ingot_linux::inherited::InheritedError;
 use pairing::Pairing;
 use pods::Pods;
@@ -71,6 +72,11 @@ async fn run(socket: Result<OwnedFd, InheritedError>) -> anyhow::Result<()> {
     tokio::spawn(pid1::connect(socket, state.clone(), pods.clone()));
     start::known(&state).await;
     tokio::spawn(runner::run(modules::Modules::new(state.clone()), state.clone()));
+    tokio::spawn(runner::run(Network::new(state.clone()), state.clone()));
+    tokio::spawn(runner::run(hostname::Hostname::new(state.clone()), state.clone()));
+    tokio::spawn(runner::run(Resolver::new(state.clone()), state.clone()));
+    tokio::spawn(runner::run(sysctl::Sysctl, state.clone()));
+    tokio::spawn(runner::run(time::Time::new(state.clone()), state.clone()));
     let controller = pods_controller::PodsController::new(state.clone(), pods.clone());
     tokio::spawn(runner::run(controller, state.clone()));
     tokio::spawn(console::run(state.clone(), pairing));

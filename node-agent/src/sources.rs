@@ -25,7 +25,7 @@ pub(crate) async fn run(state: State, applier: Applier) {
     }
     // Drives need their drivers. A drive that is later still is found below.
     let _ = tokio::time::timeout(COLDPLUG_DEADLINE, state.coldplug.raised()).await;
-    if !take_found(&applier).await {
+    if !take_found(&state, &applier).await {
         state.desired.publish(Wish::Nothing);
         wait_for_config(&state, &applier).await;
     }
@@ -50,13 +50,22 @@ fn take_stored(state: &State, applier: &Applier) -> bool {
     }
 }
 
-async fn take_found(applier: &Applier) -> bool {
-    let found = tokio::task::spawn_blocking(|| {
-        let drive = cidata::find().map(|text| (text, Source::Cidata, "CIDATA drive"));
-        drive.or_else(|| image::find().map(|(text, place)| (text, Source::Image, place)))
-    });
-    match found.await {
-        Ok(Some((text, source, place))) => applier.take_found(text, source, place),
+/// Takes the config of a drive, else of the image. What a drive says of the network counts even without a config.
+async fn take_found(state: &State, applier: &Applier) -> bool {
+    let Ok(seed) = tokio::task::spawn_blocking(cidata::find).await else { return false };
+    if let Some(seed) = seed {
+        for problem in &seed.problems {
+            state.events.record(Severity::Error, "ConfigRefused", "node", problem.to_string());
+        }
+        state.observed.set(|seen| &mut seen.drive_network, Some(seed.network));
+        if let Some(text) = seed.text
+            && applier.take_found(text, Source::Cidata, "a CIDATA drive")
+        {
+            return true;
+        }
+    }
+    match tokio::task::spawn_blocking(image::find).await {
+        Ok(Some((text, place))) => applier.take_found(text, Source::Image, place),
         _ => false,
     }
 }
@@ -69,7 +78,7 @@ async fn wait_for_config(state: &State, applier: &Applier) {
         // Each drive is tried once: a wrong config on it does not become right, and is reported once.
         let drives = cidata::drives();
         if drives != tried && state.desired.config().is_none() {
-            take_found(applier).await;
+            take_found(state, applier).await;
         }
         tried = drives;
     }

@@ -1,11 +1,15 @@
 //! The table of contents of the machine: what a controller is, and the single list of them. Controllers never call each
 //! other; they meet in `crate::state`.
 
-pub(crate) mod runner;
-pub(crate) mod storage;
+pub(crate) mod hostname;
 pub(crate) mod modules;
+pub(crate) mod network;
 pub(crate) mod pki;
 pub(crate) mod pods;
+pub(crate) mod runner;
+pub(crate) mod storage;
+pub(crate) mod sysctl;
+pub(crate) mod time;
 
 use crate::state::DesiredConfig;
 use std::sync::Arc;

@@ -46,7 +46,6 @@ pub(crate) const RULES: &[Rule] = &[
     rule("/ingot.machine.v1.Machine/Reboot", Role::Operator, false),
     rule("/ingot.machine.v1.Machine/Shutdown", Role::Operator, false),
     rule("/grpc.health.v1.Health/Check", Role::Reader, true),
-    rule("/grpc.health.v1.Health/List", Role::Reader, true),
     rule("/grpc.health.v1.Health/Watch", Role::Reader, false),
     rule("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Role::Reader, false),
 ];

@@ -22,7 +22,6 @@ const SECRET_TREES: &[&str] = &[
     "/run/ingot/bundles",
     "/var/lib/ingot/containers",
     "/run/ingot/drive",
-    "/run/ingot/dhcp",
     "/usr/share/ingot/config.yaml",
     "/proc/kcore",
     "/proc/kmsg",

@@ -1,6 +1,7 @@
 //! A drive labelled CIDATA, as cloud-init's NoCloud defines it and Proxmox makes it: finding it by its label, mounting it
 //! for reading, and handing its files to the parser of `ingot_machine_config`.
 
+use ingot_machine_config::nocloud::{self, Files, Seed};
 use super::image::{read, with_mounted};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -9,15 +10,16 @@ use std::path::{Path, PathBuf};
 /// The label, in any case.
 const LABEL: &str = "cidata";
 
-/// The config on the first labelled drive that holds one.
-pub(super) fn find() -> Option<String> {
+/// What the first labelled drive that can be read says.
+pub(super) fn find() -> Option<Seed> {
     for (device, kind) in labelled() {
-        let module = if kind == "vfat" { &["vfat", "nls_cp437", "nls_ascii"][..] } else { &["isofs"][..] };
-        for name in module {
+        let modules: &[&str] =
+            if kind == "vfat" { &["nls_cp437", "nls_ascii", "vfat"] } else { &["isofs"] };
+        for name in modules {
             crate::controllers::modules::load_quietly(name);
         }
-        if let Some(Some(text)) = with_mounted(&device, kind, config_of) {
-            return Some(text);
+        if let Some(seed) = with_mounted(&device, kind, seed_of) {
+            return Some(seed);
         }
     }
     None
@@ -28,8 +30,15 @@ pub(super) fn drives() -> Vec<PathBuf> {
     labelled().into_iter().map(|(device, _)| device).collect()
 }
 
-fn config_of(root: &Path) -> Option<String> {
-    read(&root.join("user-data"))
+fn seed_of(root: &Path) -> Seed {
+    let file = |name: &str| root.join(name).exists().then(|| read(&root.join(name))).flatten();
+    let (meta_data, user_data, network_config) =
+        (file("meta-data"), file("user-data"), file("network-config"));
+    nocloud::read(Files {
+        meta_data: meta_data.as_deref(),
+        user_data: user_data.as_deref(),
+        network_config: network_config.as_deref(),
+    })
 }
 
 fn labelled() -> Vec<(PathBuf, &'static str)> {

@@ -18,12 +18,16 @@ pub(super) fn find() -> Option<(String, &'static str)> {
         return Some((text, IN_ROOT));
     }
     let esp = esp()?;
+    for name in ["nls_cp437", "nls_ascii", "vfat"] {
+        crate::controllers::modules::load_quietly(name);
+    }
     let text = with_mounted(&esp, "vfat", |root| read(&root.join(layout::ESP_CONFIG)))??;
     Some((text, "config.yaml on the ESP"))
 }
 
 /// Reads a file of a sensible size.
 pub(super) fn read(path: &Path) -> Option<String> {
+    // Most images and drives have none.
     let size = fs::metadata(path).ok()?.len();
     if size > SIZE_MAX {
         tracing::warn!("{} has {size} bytes, ignoring it", path.display());

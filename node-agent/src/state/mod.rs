@@ -15,7 +15,6 @@ pub(crate) use observed::{Condition, ConditionState, Observed, Volume};
 pub(crate) use storage::{Flag, StorageCell, VolumeState};
 
 use std::sync::Arc;
-use std::time::Instant;
 use tokio::sync::watch;
 
 /// All of it; cheap to clone.
@@ -33,8 +32,6 @@ pub(crate) struct State {
     pub(crate) storage: StorageCell,
     /// The first search for hardware is over.
     pub(crate) coldplug: Flag,
-    /// When this agent began.
-    pub(crate) started: Instant,
     stopping: Arc<watch::Sender<bool>>,
 }
 
@@ -48,7 +45,6 @@ impl State {
             identity: IdentityCell::new(),
             storage: StorageCell::new(),
             coldplug: Flag::new(),
-            started: Instant::now(),
             stopping: Arc::new(watch::Sender::new(false)),
         }
     }

@@ -1,6 +1,7 @@
 //! What each controller last reported: conditions, links, volumes, certificate. Replaced as a whole by its one owner and
 //! read by everyone; no history (that is what events are for).
 
+use ingot_machine_config::v1::network::Network;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -79,6 +80,10 @@ pub(crate) struct Snapshot {
     pub(crate) dhcp_dns: Vec<IpAddr>,
     /// NTP servers from DHCP.
     pub(crate) dhcp_ntp: Vec<IpAddr>,
+    /// Search domains from DHCP.
+    pub(crate) dhcp_search: Vec<String>,
+    /// Hostname and network from a drive, for a node without a config.
+    pub(crate) drive_network: Option<Network>,
     /// Host name from DHCP.
     pub(crate) dhcp_hostname: Option<String>,
 }

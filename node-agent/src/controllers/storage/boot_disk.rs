@@ -44,14 +44,28 @@ pub(crate) struct Part {
     pub(crate) foreign: Option<&'static str>,
 }
 
+/// What counts of the disk when deciding what to do.
+#[derive(Clone, Debug)]
+pub(crate) struct DiskView {
+    /// Partitions.
+    pub(crate) parts: Vec<Part>,
+    /// Both copies of the table are whole, equal and in their place.
+    pub(crate) settled: bool,
+}
+
+impl DiskView {
+    /// A partition by name.
+    pub(crate) fn part(&self, name: &str) -> Option<&Part> {
+        self.parts.iter().find(|part| part.name == name)
+    }
+}
+
 /// The disk, as it is now.
 #[derive(Debug)]
 pub(crate) struct BootDisk {
     disk: Disk,
     table: Table,
-    parts: Vec<Part>,
-    /// Both copies of the table are whole, equal and in their place.
-    pub(crate) settled: bool,
+    view: DiskView,
 }
 
 impl BootDisk {
@@ -87,12 +101,12 @@ impl BootDisk {
                 }
             })
             .collect();
-        Ok(Self { disk, table, parts, settled })
+        Ok(Self { disk, table, view: DiskView { parts, settled } })
     }
 
-    /// A partition by name.
-    pub(crate) fn part(&self, name: &str) -> Option<&Part> {
-        self.parts.iter().find(|part| part.name == name)
+    /// What is to be decided on.
+    pub(crate) fn view(self) -> DiskView {
+        self.view
     }
 
     /// Adds what is missing to the table on disk. Returns the names of what was added.

@@ -216,6 +216,13 @@ impl Table {
         let table_sectors = u64::from(ENTRIES * ENTRY_SIZE).div_ceil(sector);
         self.entries.resize(self.entries.len().max(ENTRIES as usize), None);
         self.last_usable = size / sector - 2 - table_sectors;
+        // Our table of 128 entries lies from sector 2 on; a stranger's smaller one may leave no room for it.
+        let first = used(self).first().map_or(self.first_usable, |range| range.start);
+        if first < 2 + table_sectors {
+            let what = format!("the first partition begins at sector {first}, inside the table");
+            return Err(GptError::Contradiction(what));
+        }
+        self.first_usable = self.first_usable.max(2 + table_sectors);
         let mut added = Vec::new();
         for want in wanted {
             if self.find(want.name).is_some() {

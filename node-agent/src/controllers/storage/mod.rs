@@ -10,7 +10,7 @@ use crate::state::observed::Volume;
 use crate::state::storage::Volumes;
 use crate::state::{Severity, State, VolumeState};
 use anyhow::{Context as _, bail};
-use boot_disk::{BootDisk, Part};
+use boot_disk::{BootDisk, DiskView, Part};
 use ingot_linux::volume::{self, Access};
 use ingot_machine_config::layout;
 use std::path::Path;
@@ -48,7 +48,7 @@ pub(crate) struct Have {
     /// Devices mounted on the targets of [`VOLUMES`].
     mounted: [Option<String>; 2],
     /// The disk; not looked at when everything is mounted.
-    disk: Option<BootDisk>,
+    disk: Option<DiskView>,
 }
 
 /// One thing to do.
@@ -108,7 +108,7 @@ impl Storage {
         let mounted = VOLUMES.map(|spec| volume::mounted_device(&mountinfo, spec.target));
         let disk = match mounted.iter().all(Option::is_some) {
             true => None,
-            false => Some(BootDisk::find()?),
+            false => Some(BootDisk::find()?.view()),
         };
         Ok(Have { mounted, disk })
     }

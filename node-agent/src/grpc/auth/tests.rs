@@ -84,7 +84,6 @@ fn the_rows_open_in_maintenance_are_these() {
             "/ingot.machine.v1.Machine/Pair",
             "/ingot.machine.v1.Machine/ApplyConfig",
             "/grpc.health.v1.Health/Check",
-            "/grpc.health.v1.Health/List",
         ]
     );
 }

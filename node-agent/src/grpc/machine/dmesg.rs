@@ -7,18 +7,18 @@ use futures::stream;
 use ingot_api::machine::v1 as pb;
 use ingot_linux::kmsg::{KmsgError, KmsgReader, Next, Record};
 use std::collections::VecDeque;
-use std::os::fd::{AsFd as _, AsRawFd, RawFd};
 use std::time::Duration;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tonic::Status;
 
 /// Records read in one go; the kernel's ring holds more, but not much more.
 const BATCH: usize = 16_384;
 
+/// Between two looks for new records while somebody follows.
+const INTERVAL: Duration = Duration::from_millis(200);
+
 /// Where a reader is.
 struct Reader {
-    log: AsyncFd<Log>,
+    log: KmsgReader,
     pending: VecDeque<Record>,
     follow: bool,
 }
@@ -33,7 +33,6 @@ pub(super) async fn call(
     if tail > 0 && pending.len() > tail {
         pending.drain(..pending.len() - tail);
     }
-    let log = AsyncFd::with_interest(Log(log), Interest::READABLE).map_err(|error| failed(&error, ""))?;
     let reader = Reader { log, pending, follow: request.follow };
     Ok(Box::pin(stream::unfold(Some(reader), |reader| async move {
         let mut reader = reader?;
@@ -54,10 +53,9 @@ impl Reader {
             if !self.follow {
                 return Ok(None);
             }
-            let mut ready = self.log.readable().await.map_err(KmsgError::Read)?;
-            self.pending = batch(&ready.get_inner().0)?;
+            self.pending = batch(&self.log)?;
             if self.pending.is_empty() {
-                ready.clear_ready();
+                tokio::time::sleep(INTERVAL).await;
             }
         }
     }
@@ -75,15 +73,6 @@ fn batch(log: &KmsgReader) -> Result<VecDeque<Record>, KmsgError> {
         }
     }
     Ok(records)
-}
-
-/// What tokio needs to wait for it.
-struct Log(KmsgReader);
-
-impl AsRawFd for Log {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
 }
 
 fn response(record: Record) -> pb::DmesgResponse {

@@ -117,7 +117,7 @@ fn a_table_that_has_everything_is_left_alone() {
 fn a_small_disk_is_named_as_such() {
     let disk = shipped(28, 48 * MIB);
     let error = disk.table().unwrap().add(&wanted(), SECTOR, disk.size, MIB).unwrap_err();
-    assert!(error.to_string().contains("too small: partition STATE"), "{error}");
+    assert!(error.to_string().contains("too small: partition VAR"), "{error}");
 }
 
 #[test]

@@ -1,0 +1,330 @@
+//! The DHCPv4 client as a pure machine: messages and time in, messages and leases out (RFC 2131). No clock, no socket.
+
+use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, OptionCode};
+use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+/// First pause before a message is sent again; doubled each time.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+/// Longest pause before a message is sent again.
+const RETRY_MAX: Duration = Duration::from_secs(64);
+/// Requests for an offered address before asking everybody again.
+const REQUESTS_MAX: u32 = 4;
+/// Shortest lease believed; a server that says less would be asked all the time.
+const LEASE_MIN: Duration = Duration::from_secs(60);
+/// Longest lease believed; also what "infinite" becomes.
+const LEASE_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Addresses of one kind taken from a server at most.
+const LIST_MAX: usize = 8;
+
+/// What a server gave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Lease {
+    pub(crate) address: Ipv4Addr,
+    pub(crate) prefix: u8,
+    pub(crate) server: Ipv4Addr,
+    pub(crate) routers: Vec<Ipv4Addr>,
+    /// Destination, prefix length, router (option 121); when given, `routers` does not count.
+    pub(crate) routes: Vec<(Ipv4Addr, u8, Ipv4Addr)>,
+    pub(crate) dns: Vec<Ipv4Addr>,
+    pub(crate) ntp: Vec<Ipv4Addr>,
+    pub(crate) search: Option<String>,
+    pub(crate) hostname: Option<String>,
+    pub(crate) mtu: Option<u16>,
+    /// Since boot: when it was given, when to renew, when to ask anybody, when it ends.
+    pub(crate) since: Duration,
+    pub(crate) renew_at: Duration,
+    pub(crate) rebind_at: Duration,
+    pub(crate) ends_at: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stage {
+    Selecting,
+    Requesting { address: Ipv4Addr, server: Ipv4Addr },
+    Bound,
+    Renewing,
+    Rebinding,
+}
+
+/// What the caller is to do.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Action {
+    /// Send to this address: the broadcast address, or a server.
+    Send(Box<Message>, Ipv4Addr),
+    /// Use this lease.
+    Use(Lease),
+    /// Stop using the lease.
+    Drop,
+}
+
+/// The client of one link.
+#[derive(Clone, Debug)]
+pub(crate) struct Machine {
+    mac: [u8; 6],
+    hostname: Option<String>,
+    stage: Stage,
+    lease: Option<Lease>,
+    transaction: u32,
+    tries: u32,
+    begun: Duration,
+    wake: Duration,
+}
+
+impl Machine {
+    /// Begins, with a lease of an earlier agent if there is one that has not ended.
+    pub(crate) fn new(mac: [u8; 6], hostname: Option<String>, old: Option<Lease>, now: Duration) -> Self {
+        let lease = old.filter(|lease| lease.ends_at > now);
+        let stage = if lease.is_some() { Stage::Bound } else { Stage::Selecting };
+        let wake = lease.as_ref().map_or(now, |lease| lease.renew_at);
+        Self { mac, hostname, stage, lease, transaction: 0, tries: 0, begun: now, wake }
+    }
+
+    /// When [`Machine::timer`] wants to be called, since boot.
+    pub(crate) fn wake(&self) -> Duration {
+        self.wake
+    }
+
+    /// Whether answers may come, so that a socket is needed.
+    pub(crate) fn is_listening(&self) -> bool {
+        self.stage != Stage::Bound
+    }
+
+    /// The lease in use.
+    pub(crate) fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
+    }
+
+    /// The cable was plugged in again: perhaps into another network.
+    pub(crate) fn carrier_returned(&mut self, now: Duration) {
+        if self.stage == Stage::Bound {
+            self.enter(Stage::Rebinding, now);
+        }
+        self.wake = now;
+    }
+
+    fn enter(&mut self, stage: Stage, now: Duration) {
+        self.stage = stage;
+        self.tries = 0;
+        self.begun = now;
+    }
+
+    /// Time has come. `random` is a fresh random number.
+    pub(crate) fn timer(&mut self, now: Duration, random: u32) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if let Some(lease) = self.lease.clone() {
+            if now >= lease.ends_at {
+                self.lease = None;
+                actions.push(Action::Drop);
+                self.enter(Stage::Selecting, now);
+            } else if now >= lease.rebind_at && self.stage == Stage::Renewing {
+                self.enter(Stage::Rebinding, now);
+            } else if now >= lease.renew_at && self.stage == Stage::Bound {
+                self.enter(Stage::Renewing, now);
+            }
+        }
+        if matches!(self.stage, Stage::Requesting { .. }) && self.tries >= REQUESTS_MAX {
+            self.enter(Stage::Selecting, now);
+        }
+        if self.stage == Stage::Bound {
+            return actions;
+        }
+        if self.tries == 0 && !matches!(self.stage, Stage::Requesting { .. }) {
+            self.transaction = random;
+        }
+        actions.push(self.message(now));
+        self.tries += 1;
+        // Up to a quarter more, so that many machines started at once do not stay in step.
+        let pause = RETRY_MIN.saturating_mul(1 << (self.tries - 1).min(10)).min(RETRY_MAX);
+        self.wake = now + pause + pause.mul_f64(f64::from(random % 256) / 1024.0);
+        let limit = self.lease.as_ref().map(|lease| match self.stage {
+            Stage::Renewing => lease.rebind_at,
+            _ => lease.ends_at,
+        });
+        if let Some(limit) = limit {
+            self.wake = self.wake.min(limit);
+        }
+        actions
+    }
+
+    fn message(&self, now: Duration) -> Action {
+        let mut message = Message::default();
+        let seconds = now.saturating_sub(self.begun).as_secs();
+        message
+            .set_xid(self.transaction)
+            .set_secs(u16::try_from(seconds).unwrap_or(u16::MAX))
+            .set_chaddr(&self.mac);
+        let mut client_id = vec![1];
+        client_id.extend(self.mac);
+        let options = message.opts_mut();
+        options.insert(DhcpOption::ClientIdentifier(client_id));
+        options.insert(DhcpOption::MaxMessageSize(1400));
+        options.insert(DhcpOption::ParameterRequestList(vec![
+            OptionCode::SubnetMask,
+            OptionCode::ClasslessStaticRoute,
+            OptionCode::Router,
+            OptionCode::DomainNameServer,
+            OptionCode::DomainName,
+            OptionCode::Hostname,
+            OptionCode::NtpServers,
+            OptionCode::InterfaceMtu,
+        ]));
+        if let Some(hostname) = &self.hostname {
+            options.insert(DhcpOption::Hostname(hostname.clone()));
+        }
+        let kind = match &self.stage {
+            Stage::Selecting => MessageType::Discover,
+            _ => MessageType::Request,
+        };
+        options.insert(DhcpOption::MessageType(kind));
+        if let Stage::Requesting { address, server } = &self.stage {
+            options.insert(DhcpOption::RequestedIpAddress(*address));
+            options.insert(DhcpOption::ServerIdentifier(*server));
+        }
+        let mut to = Ipv4Addr::BROADCAST;
+        match (&self.stage, &self.lease) {
+            (Stage::Renewing, Some(lease)) => {
+                message.set_ciaddr(lease.address);
+                to = lease.server;
+            }
+            (Stage::Rebinding, Some(lease)) => {
+                message.set_ciaddr(lease.address);
+            }
+            // Without an address we can only hear broadcasts.
+            _ => {
+                message.set_flags(Flags::default().set_broadcast());
+            }
+        }
+        Action::Send(Box::new(message), to)
+    }
+
+    /// A message came. `random` is a fresh random number.
+    pub(crate) fn received(&mut self, message: &Message, now: Duration, random: u32) -> Vec<Action> {
+        if message.xid() != self.transaction || message.chaddr() != self.mac || !self.is_listening() {
+            return Vec::new();
+        }
+        let server = match message.opts().get(OptionCode::ServerIdentifier) {
+            Some(DhcpOption::ServerIdentifier(server)) => *server,
+            _ => return Vec::new(),
+        };
+        match (message.opts().msg_type(), &self.stage) {
+            (Some(MessageType::Offer), Stage::Selecting) => {
+                if !is_host(message.yiaddr()) {
+                    return Vec::new();
+                }
+                let address = message.yiaddr();
+                self.enter(Stage::Requesting { address, server }, now);
+                self.timer(now, random)
+            }
+            (Some(MessageType::Ack), stage) if *stage != Stage::Selecting => {
+                let Some(lease) = lease(message, server, now) else { return Vec::new() };
+                self.wake = lease.renew_at;
+                self.lease = Some(lease.clone());
+                self.enter(Stage::Bound, now);
+                vec![Action::Use(lease)]
+            }
+            (Some(MessageType::Nak), stage) if *stage != Stage::Selecting => {
+                let had = self.lease.take().is_some();
+                self.enter(Stage::Selecting, now);
+                // Not at once: a server that refuses everything must not be asked in a loop.
+                self.wake = now + RETRY_MIN;
+                if had { vec![Action::Drop] } else { Vec::new() }
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn is_host(address: Ipv4Addr) -> bool {
+    !address.is_unspecified()
+        && !address.is_broadcast()
+        && !address.is_multicast()
+        && !address.is_loopback()
+}
+
+/// The lease an ACK gives. `None` when it makes no sense.
+fn lease(message: &Message, server: Ipv4Addr, now: Duration) -> Option<Lease> {
+    let options = message.opts();
+    let address = Some(message.yiaddr()).filter(|address| is_host(*address))?;
+    let prefix = match options.get(OptionCode::SubnetMask) {
+        Some(DhcpOption::SubnetMask(mask)) => prefix_of(*mask)?,
+        _ => 24,
+    };
+    let seconds = match options.get(OptionCode::AddressLeaseTime) {
+        Some(DhcpOption::AddressLeaseTime(seconds)) => Duration::from_secs((*seconds).into()),
+        _ => return None,
+    };
+    let length = seconds.clamp(LEASE_MIN, LEASE_MAX);
+    let renew = match options.get(OptionCode::Renewal) {
+        Some(DhcpOption::Renewal(at)) => Duration::from_secs((*at).into()),
+        _ => length / 2,
+    };
+    let rebind = match options.get(OptionCode::Rebinding) {
+        Some(DhcpOption::Rebinding(at)) => Duration::from_secs((*at).into()),
+        _ => length * 7 / 8,
+    };
+    // Times that contradict each other are replaced by the usual ones.
+    let sane = renew >= LEASE_MIN / 4 && renew < rebind && rebind < length;
+    let (renew, rebind) = if sane { (renew, rebind) } else { (length / 2, length * 7 / 8) };
+    let hosts = |list: &[Ipv4Addr]| -> Vec<Ipv4Addr> {
+        list.iter().copied().filter(|address| is_host(*address)).take(LIST_MAX).collect()
+    };
+    Some(Lease {
+        address,
+        prefix,
+        server,
+        routers: match options.get(OptionCode::Router) {
+            Some(DhcpOption::Router(list)) => hosts(list),
+            _ => Vec::new(),
+        },
+        routes: match options.get(OptionCode::ClasslessStaticRoute) {
+            Some(DhcpOption::ClasslessStaticRoute(list)) => list
+                .iter()
+                .map(|(net, router)| (net.network(), net.prefix_len(), *router))
+                .take(4 * LIST_MAX)
+                .collect(),
+            _ => Vec::new(),
+        },
+        dns: match options.get(OptionCode::DomainNameServer) {
+            Some(DhcpOption::DomainNameServer(list)) => hosts(list),
+            _ => Vec::new(),
+        },
+        ntp: match options.get(OptionCode::NtpServers) {
+            Some(DhcpOption::NtpServers(list)) => hosts(list),
+            _ => Vec::new(),
+        },
+        search: match options.get(OptionCode::DomainName) {
+            Some(DhcpOption::DomainName(name)) => name_of(name),
+            _ => None,
+        },
+        hostname: match options.get(OptionCode::Hostname) {
+            Some(DhcpOption::Hostname(name)) => name_of(name),
+            _ => None,
+        },
+        mtu: match options.get(OptionCode::InterfaceMtu) {
+            Some(DhcpOption::InterfaceMtu(mtu)) if *mtu >= 576 => Some(*mtu),
+            _ => None,
+        },
+        since: now,
+        renew_at: now + renew,
+        rebind_at: now + rebind,
+        ends_at: now + length,
+    })
+}
+
+fn prefix_of(mask: Ipv4Addr) -> Option<u8> {
+    let bits = mask.to_bits();
+    let ones = bits.leading_ones();
+    (bits.count_ones() == ones).then_some(u8::try_from(ones).ok()?)
+}
+
+/// A host or domain name, if that is what it is: it goes into files that programs parse.
+fn name_of(text: &str) -> Option<String> {
+    let name = text.trim_end_matches(['\0', '.']);
+    let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.' || c == '_';
+    (!name.is_empty() && name.len() <= 253 && name.chars().all(good)).then(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests;
