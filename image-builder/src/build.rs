@@ -248,7 +248,9 @@ impl Job<'_> {
     fn run(&self) -> Result<Manifest, BuildError> {
         let (kernel, others) = self.packages.split_first().ok_or(BuildError::Refused { list: Vec::new() })?;
         self.progress.step("reading kernel modules");
-        let modules = ModuleSet::open(&kernel.dir, &kernel.dir.with_extension("modules"))?;
+        let mut store = kernel.dir.as_os_str().to_owned();
+        store.push(".modules");
+        let modules = ModuleSet::open(&kernel.dir, Path::new(&store))?;
         self.progress.step("putting the root together");
         let tree = self.tree(kernel, others, &modules)?;
         self.progress.step("making the root file system and its hash tree");

@@ -25,7 +25,7 @@ pub fn plan<'a>(set: &'a ModuleSet, recipe: &Initrd) -> Result<Vec<Planned<'a>>,
         planned.push(Planned { module, patterns: Vec::new() });
     }
     for name in &recipe.by_hardware {
-        let patterns = patterns_of(set, name)?;
+        let patterns = patterns_of(set, recipe, name)?;
         for module in set.with_needs(std::slice::from_ref(name))? {
             add(&mut planned, module, &patterns);
         }
@@ -33,7 +33,7 @@ pub fn plan<'a>(set: &'a ModuleSet, recipe: &Initrd) -> Result<Vec<Planned<'a>>,
     for on_top in &recipe.on_top {
         let mut patterns = Vec::new();
         for controller in &on_top.of {
-            patterns.extend(patterns_of(set, controller)?);
+            patterns.extend(patterns_of(set, recipe, controller)?);
         }
         for module in set.with_needs(std::slice::from_ref(&on_top.module))? {
             add(&mut planned, module, &patterns);
@@ -60,9 +60,12 @@ fn add<'a>(planned: &mut Vec<Planned<'a>>, module: &'a Module, patterns: &[Strin
     }
 }
 
-/// Hardware patterns of a module by name; none for one that is built in.
-fn patterns_of(set: &ModuleSet, name: &str) -> Result<Vec<String>, ModuleError> {
+/// Hardware patterns of a module by name; none for one that is built in. The recipe may narrow them.
+fn patterns_of(set: &ModuleSet, recipe: &Initrd, name: &str) -> Result<Vec<String>, ModuleError> {
     let order = set.with_needs(&[name.to_owned()])?;
+    if let Some(narrow) = recipe.narrow.get(name).filter(|narrow| !narrow.is_empty() && !order.is_empty()) {
+        return Ok(narrow.split_whitespace().map(str::to_owned).collect());
+    }
     // The module itself is the last of what it needs. Names that are no hardware identifiers have no colon.
     let aliases = order.last().map(|module| module.aliases.as_slice()).unwrap_or_default();
     Ok(aliases.iter().filter(|alias| alias.contains(':')).cloned().collect())
@@ -94,8 +97,11 @@ pub fn entries(set: &ModuleSet, planned: &[Planned<'_>], first: Vec<u8>) -> std:
     entries.push(Entry::file("init", 0o755, first));
     entries.push(Entry::file("modules.list", 0o644, list(planned).into_bytes()));
     for one in planned {
-        let bytes = fs_err::read(set.dir.join(&one.module.path))?;
-        entries.push(Entry::file(path(one.module).trim_start_matches('/'), 0o644, bytes));
+        for file in set.files(one.module) {
+            let suffix = file.strip_prefix(&one.module.path).unwrap_or_default();
+            let path = format!("{}{suffix}", path(one.module).trim_start_matches('/'));
+            entries.push(Entry::file(&path, 0o644, fs_err::read(set.dir.join(&file))?));
+        }
     }
     Ok(entries)
 }

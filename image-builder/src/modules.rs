@@ -65,7 +65,7 @@ pub enum ModuleError {
 pub struct ModuleSet {
     /// Kernel release, as `uname -r` says it.
     pub release: String,
-    /// Directory that holds the decompressed files.
+    /// Directory that holds the decompressed files, each `x.ko` with its signature beside it as `x.ko.sig`.
     pub dir: PathBuf,
     modules: BTreeMap<String, Module>,
     builtin: BTreeSet<String>,
@@ -81,7 +81,9 @@ impl ModuleSet {
         let (release, source_dir) = release_dir(package)?;
         let dir = store.to_owned();
         if !dir.exists() {
-            let partial = store.with_extension("partial");
+            let mut partial = store.as_os_str().to_owned();
+            partial.push(".partial");
+            let partial = PathBuf::from(partial);
             if partial.exists() {
                 fs_err::remove_dir_all(&partial).map_err(read)?;
             }
@@ -156,6 +158,14 @@ impl ModuleSet {
             self.visit(need, seen, order);
         }
         order.push(module);
+    }
+
+    /// The files of a module below [`ModuleSet::dir`]: itself and its signature, if it has one.
+    #[must_use]
+    pub fn files(&self, module: &Module) -> Vec<String> {
+        let signature = format!("{}.sig", module.path);
+        let signed = self.dir.join(&signature).exists();
+        std::iter::once(module.path.clone()).chain(signed.then_some(signature)).collect()
     }
 
     /// `modules.dep` for a selection: what each file needs, the last one first to load, as depmod writes it.
@@ -248,13 +258,36 @@ fn decompress_all(from: &Path, to: &Path) -> std::io::Result<()> {
             let mut reader = lzma_rust2::XzReader::new(fs_err::File::open(&path)?, true);
             let mut bytes = Vec::new();
             reader.read_to_end(&mut bytes)?;
-            fs_err::write(target.with_extension(""), bytes)?;
+            let (module, signature) = split_signature(&bytes);
+            let target = target.with_extension("");
+            fs_err::write(&target, module)?;
+            if let Some(signature) = signature {
+                fs_err::write(target.with_added_extension("sig"), signature)?;
+            }
         } else {
             fs_err::copy(&path, &target)?;
         }
     }
     Ok(())
 }
+
+/// Splits a module file into the module and its signature, if it has one.
+///
+/// The kernel spends more on checking a signature than on all the rest of loading, and on a verified root it proves
+/// nothing new; so images hold it in a file beside, for kernels that insist.
+#[must_use]
+pub fn split_signature(file: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let whole = (file, None);
+    let Some(rest) = file.strip_suffix(SIGNATURE_MARK) else { return whole };
+    // Before the mark: twelve bytes, the last four of them the length of the signature before them, big-endian.
+    let Some(length) = rest.last_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes) as usize) else { return whole };
+    match rest.len().checked_sub(12 + length).and_then(|at| file.split_at_checked(at)) {
+        Some((module, signature)) => (module, Some(signature)),
+        None => whole,
+    }
+}
+
+const SIGNATURE_MARK: &[u8] = b"~Module signature appended~\n";
 
 /// Every regular file below `dir`, sorted.
 fn files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
@@ -368,6 +401,21 @@ mod tests {
         assert!(set.with_needs(&["nvme".to_owned()]).expect("built in").is_empty());
         assert!(set.with_needs(&["typo".to_owned()]).is_err());
         assert!(set.select(&["kernel/typo/".to_owned()], &[]).is_err());
+    }
+
+    #[test]
+    fn a_signature_is_split_off_so_that_both_parts_make_the_file_again() {
+        let signed = [b"\x7fELF module".as_slice(), b"sig", &[0; 8], &3_u32.to_be_bytes(), SIGNATURE_MARK].concat();
+        let (module, signature) = split_signature(&signed);
+        assert_eq!(module, b"\x7fELF module");
+        assert_eq!([module, signature.expect("a signature")].concat(), signed);
+        assert_eq!(split_signature(b"\x7fELF"), (b"\x7fELF".as_slice(), None));
+    }
+
+    #[test]
+    fn a_damaged_signature_length_leaves_the_file_whole() {
+        let odd = [b"x".as_slice(), &[0; 8], &u32::MAX.to_be_bytes(), SIGNATURE_MARK].concat();
+        assert_eq!(split_signature(&odd), (odd.as_slice(), None));
     }
 
     #[test]

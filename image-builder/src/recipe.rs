@@ -3,6 +3,7 @@
 //! A recipe may extend another: tables are merged, lists are joined, single values are replaced. Reading files is all
 //! the I/O here; what a recipe leads to is decided in [`crate::plan`].
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -98,6 +99,10 @@ pub struct Initrd {
     /// Loaded together with any of `by_hardware`: what sits on top of a controller.
     #[serde(default)]
     pub on_top: Vec<OnTop>,
+    /// For a controller with a long list of hardware, the patterns that matter to this image, divided by blanks; empty
+    /// text stands for the module's own list.
+    #[serde(default)]
+    pub narrow: BTreeMap<String, String>,
 }
 
 /// A module that serves what a controller finds later.

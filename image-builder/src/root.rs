@@ -215,8 +215,10 @@ fn add_modules(tree: &mut Tree, parts: &Parts<'_>) -> Result<(), RootError> {
     let selection: Vec<&Module> = set.select(&wanted.include, &wanted.exclude)?;
     let dir = format!("/usr/lib/modules/{}", set.release);
     for module in &selection {
-        let from = Content::Path(set.dir.join(&module.path));
-        tree.file(&format!("{dir}/{}", module.path), 0o644, from, parts.kernel)?;
+        for file in set.files(module) {
+            let from = Content::Path(set.dir.join(&file));
+            tree.file(&format!("{dir}/{file}"), 0o644, from, parts.kernel)?;
+        }
     }
     let made = [
         ("modules.dep", set.dep_text(&selection)),

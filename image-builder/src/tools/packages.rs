@@ -146,7 +146,8 @@ impl Store {
         let dir = self.unpacked_dir(&locked);
         if !dir.exists() {
             progress.detail(&format!("unpacking {} {}", locked.name, locked.version));
-            let partial = dir.with_extension("partial");
+            // Not `with_extension`: package names hold dots.
+            let partial = self.root.join("packages.partial");
             if partial.exists() {
                 fs_err::remove_dir_all(&partial).map_err(io)?;
             }
