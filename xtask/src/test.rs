@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// Seed of everything that happens by chance; printed by every run.
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
+    /// Boot the image that is there, without building it first.
+    #[arg(long)]
+    no_build: bool,
     /// List the suites and stop.
     #[arg(long)]
     list: bool,
@@ -43,7 +46,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    if let Some(unknown) = args.names.iter().find(|name| all_suites().all(|(known, _)| known != *name)) {
+    if let Some(unknown) =
+        args.names.iter().find(|name| all_suites().all(|(known, _)| known != *name))
+    {
         let known: Vec<&str> = all_suites().map(|(name, _)| name).collect();
         bail!("there is no suite {unknown:?}; there are {}", known.join(", "));
     }
@@ -117,19 +122,32 @@ fn counts(line: &str) -> Option<[usize; 3]> {
     Some([number("passed")?, number("failed")?, number("ignored")?])
 }
 
-fn in_qemu(args: &Args, tools: &ingot_image_builder::tools::Tools, report: &Report) -> anyhow::Result<()> {
-    let names: Vec<String> =
-        args.names.iter().filter(|name| SUITES.iter().any(|suite| suite.name == *name)).cloned().collect();
+fn in_qemu(
+    args: &Args,
+    tools: &ingot_image_builder::tools::Tools,
+    report: &Report,
+) -> anyhow::Result<()> {
+    let names: Vec<String> = args
+        .names
+        .iter()
+        .filter(|name| SUITES.iter().any(|suite| suite.name == *name))
+        .cloned()
+        .collect();
     if names.is_empty() && !args.names.is_empty() {
         return Ok(());
     }
-    image::build(PROFILE)?;
+    if !args.no_build {
+        image::build(PROFILE)?;
+    }
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
     println!("\nseed {seed} (have the same chances again with --seed {seed})");
     let artifacts = image::artifacts(tools, PROFILE)?;
     let context = suites::Context { artifacts, full: args.full, faults: Faults::new(seed) };
     // One thread: the kernel ends each QEMU with the thread that started it.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
     runtime.block_on(suites::run(&context, &names, report));
     Ok(())
 }

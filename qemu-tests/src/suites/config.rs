@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use ingot_api::machine::v1::container::State;
 
 use super::{SharedNode, apply, apply_pods};
 use crate::documents::{self, Pod};
@@ -94,8 +95,9 @@ async fn full_var(machine: &mut Machine) -> anyhow::Result<()> {
     let config = [documents::machine(machine.credentials(), "before-full"), filler.clone()];
     apply(&mut api, &documents::stream(&config)).await?;
     wait::until("the disk to be full", LIMIT, async || {
-        let lines = api.logs("filler").await?;
-        Ok(lines.iter().any(|line| line.contains("full")).then_some(()))
+        let container = api.container("filler").await?;
+        ensure!(container.state() == State::Terminated && container.exit_code == 1, "{container:?}");
+        Ok(Some(()))
     })
     .await?;
     let volumes = api.status().await?.volumes;
@@ -115,12 +117,12 @@ async fn full_var(machine: &mut Machine) -> anyhow::Result<()> {
     .await
 }
 
-/// A pod that writes into an `emptyDir` until nothing fits any more.
+/// A pod that writes into an `emptyDir` until nothing fits any more, and then fails.
 fn filling_pod() -> String {
     format!(
-        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: filler\nspec:\n  terminationGracePeriodSeconds: 1\n  volumes:\n  \
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: filler\nspec:\n  restartPolicy: Never\n  volumes:\n  \
          - name: room\n    emptyDir: {{}}\n  containers:\n  \
-         - name: main\n    image: {}\n    args: [\"fill\", \"/room/file\"]\n    volumeMounts:\n    \
+         - name: main\n    image: {}\n    args: [\"fill\", \"/room/file\", \"100000\"]\n    volumeMounts:\n    \
          - name: room\n      mountPath: /room\n",
         documents::WORKLOAD
     )
