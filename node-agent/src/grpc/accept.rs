@@ -149,7 +149,7 @@ async fn follow_identity(state: State, current: watch::Sender<Current>) {
                     state.observed.set(|seen| &mut seen.fingerprint, fingerprint.to_string());
                     current.send_replace(Some((Arc::new(config), fingerprint)));
                     if !listening {
-                        tracing::info!("api listening");
+                        tracing::info!("api listening: serving the API");
                         listening = true;
                     }
                 }

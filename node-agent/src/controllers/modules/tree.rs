@@ -126,7 +126,7 @@ impl Tree {
             else {
                 return Some(true);
             };
-            let bus = pattern.split_once(':').map_or(pattern, |(bus, _)| bus);
+            let bus = pattern.split([':', '*', '?', '[']).next().unwrap_or(pattern);
             // The set is sorted, so hardware of one bus lies together.
             let mut same_bus = hardware
                 .range(bus.to_owned()..)
@@ -169,8 +169,12 @@ pub(crate) fn is_loaded(name: &str) -> bool {
 /// What all devices say of themselves, for choosing drivers.
 pub(crate) fn hardware() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for bus in fs::read_dir("/sys/bus").into_iter().flatten().flatten() {
-        for device in fs::read_dir(bus.path().join("devices")).into_iter().flatten().flatten() {
+    let buses = fs::read_dir("/sys/bus").into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = buses.map(|bus| bus.path().join("devices")).collect();
+    // No bus, but the power button needs its event driver.
+    folders.push("/sys/class/input".into());
+    for folder in folders {
+        for device in fs::read_dir(folder).into_iter().flatten().flatten() {
             let Ok(alias) = fs::read_to_string(device.path().join("modalias")) else { continue };
             // A device with a driver needs none.
             if !alias.trim().is_empty() && !device.path().join("driver").exists() {

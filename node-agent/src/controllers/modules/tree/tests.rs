@@ -23,14 +23,18 @@ fn what_a_module_needs_comes_first() {
 #[test]
 fn drivers_are_found_by_pattern() {
     let alias = "# Aliases\nalias virtio:d00000001v* virtio_net\nalias pci:v00008086d*sv*sd*bc01sc06i01* ahci\n\
-                 alias virtio:d00000004v* virtio-rng\n";
+                 alias virtio:d00000004v* virtio-rng\nalias acpi*:LNXPWRBN:* button\n";
     let (_folder, tree) = tree(&[("modules.alias", alias)]);
     let hardware: BTreeSet<String> =
-        ["virtio:d00000001v00001AF4", "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01"]
-            .map(str::to_owned)
-            .into();
+        [
+        "virtio:d00000001v00001AF4",
+        "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01",
+        "acpi:LNXPWRBN:",
+    ]
+    .map(str::to_owned)
+    .into();
     let drivers = tree.drivers(&hardware).unwrap();
-    assert_eq!(drivers, ["ahci", "virtio_net"].map(str::to_owned).into());
+    assert_eq!(drivers, ["ahci", "button", "virtio_net"].map(str::to_owned).into());
 }
 
 #[test]
