@@ -71,7 +71,7 @@ fn screen(state: &State, pairing: &Pairing) -> String {
     }
     if stage == Stage::Maintenance {
         let _ = writeln!(screen, "pairing code: {}", pairing.shown_code());
-        let _ = writeln!(screen, "this node waits for its first config: ingotctl apply --pair CODE");
+        let _ = writeln!(screen, "this node waits for its first config: ingotctl apply --pairing-code CODE -f FILE");
     }
     for condition in not_ok(state) {
         let word = if condition.state == ConditionState::Failed { "failed" } else { "waiting" };

@@ -64,7 +64,8 @@ async fn run(socket: Result<OwnedFd, InheritedError>) -> anyhow::Result<()> {
     let version = env!("CARGO_PKG_VERSION");
     state.events.record(Severity::Info, "AgentStarted", "node", format!("ingotd {version}"));
     // In the order of need: the API listens first, then what the config is on, then what the config asks for.
-    let serving = tokio::spawn(grpc::serve(api, port));
+    let bound = grpc::accept::bind(&state, port).await;
+    let serving = tokio::spawn(grpc::serve(api, port, bound));
     tokio::spawn(runner::run(storage::Storage::new(state.clone()), state.clone()));
     tokio::spawn(sources::run(state.clone(), applier));
     tokio::spawn(start::maintenance_identity(state.clone()));

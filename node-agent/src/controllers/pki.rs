@@ -87,12 +87,12 @@ impl Pki {
     }
 
     /// Names and addresses callers may know the node by.
-    fn wanted_names(&self, api: &Api) -> BTreeSet<String> {
+    fn wanted_names(&self, want: &Want, api: &Api) -> BTreeSet<String> {
         let seen = self.state.observed.snapshot();
         let mut names: BTreeSet<String> = api.names.iter().cloned().collect();
-        if !seen.hostname.is_empty() {
-            names.insert(seen.hostname);
-        }
+        let from_config = want.config.as_ref().and_then(|c| c.config.machine.network.hostname.clone());
+        // The config's name counts before the kernel has it, so that the first certificate holds it already.
+        names.extend(from_config.or(Some(seen.hostname).filter(|name| !name.is_empty())));
         let addresses = seen.links.iter().flat_map(|link| &link.addresses);
         names.extend(addresses.map(|(address, _)| address.to_string()));
         names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
@@ -204,7 +204,7 @@ impl Controller for Pki {
                     && shown.client_authorities == authorities
             })
         });
-        let names = self.wanted_names(api);
+        let names = self.wanted_names(want, api);
         Ok(Have { facts, names, published, state_mounted, now: SystemTime::now() })
     }
 

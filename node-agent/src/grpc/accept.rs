@@ -2,7 +2,7 @@
 //! It listens before anything is known; handshakes wait until there is a certificate to show.
 
 use super::auth::Peer;
-use super::tls;
+use super::tls::{self, Failure};
 use crate::report;
 use crate::state::{Events, Severity, State};
 use ingot_pki::Fingerprint;
@@ -81,7 +81,12 @@ impl AsyncWrite for Connection {
 type Current = Option<(Arc<ServerConfig>, Fingerprint)>;
 
 /// Listens for ever. A port of the config that differs from the one in use is taken at once; open connections stay.
-pub(crate) async fn run(state: State, default_port: u16, out: mpsc::Sender<io::Result<Connection>>) {
+pub(crate) async fn run(
+    state: State,
+    default_port: u16,
+    bound: Option<TcpListener>,
+    out: mpsc::Sender<io::Result<Connection>>,
+) {
     let (current, receiver) = watch::channel::<Current>(None);
     tokio::spawn(follow_identity(state.clone(), current));
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
@@ -94,9 +99,16 @@ pub(crate) async fn run(state: State, default_port: u16, out: mpsc::Sender<io::R
     });
     let mut wish = state.desired.subscribe();
     let port = |state: &State| state.desired.config().map(|c| c.config.machine.api.port);
+    let mut bound = bound;
     loop {
         let wanted = port(&state).unwrap_or(default_port);
-        let Some(listener) = bind(&state, wanted).await else { continue };
+        let listener = match bound.take() {
+            Some(listener) if wanted == default_port => listener,
+            _ => match bind(&state, wanted).await {
+                Some(listener) => listener,
+                None => continue,
+            },
+        };
         while port(&state).unwrap_or(default_port) == wanted {
             // Both arms are cancel safe: a connection is taken whole or not at all, and a change stays marked unseen.
             tokio::select! {
@@ -115,7 +127,7 @@ pub(crate) async fn run(state: State, default_port: u16, out: mpsc::Sender<io::R
 }
 
 /// Binds the port for every address. `None` after a failure and a pause.
-async fn bind(state: &State, port: u16) -> Option<TcpListener> {
+pub(crate) async fn bind(state: &State, port: u16) -> Option<TcpListener> {
     let v6 = TcpListener::bind(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port)).await;
     let listener = match v6 {
         Ok(listener) => Ok(listener),
@@ -176,7 +188,7 @@ struct Shared {
 /// Starts the handshake of a new connection, or drops it where there are too many.
 fn begin(shared: &Arc<Shared>, handshakes: &Arc<Semaphore>, stream: TcpStream, address: SocketAddr) {
     let Ok(permit) = Arc::clone(handshakes).try_acquire_owned() else {
-        shared.failure(address, "too many connections are in their handshake".into());
+        shared.failure(address, Failure::other("too many connections are in their handshake"));
         return;
     };
     let shared = Arc::clone(shared);
@@ -188,11 +200,11 @@ fn begin(shared: &Arc<Shared>, handshakes: &Arc<Semaphore>, stream: TcpStream, a
             // The server has gone only when the program ends.
             Ok(Ok(connection)) => drop(shared.out.send(Ok(connection)).await),
             Ok(Err(error)) => {
-                if let Some(reason) = tls::failure_reason(&error) {
-                    shared.failure(address, reason);
+                if let Some(failure) = tls::failure(&error) {
+                    shared.failure(address, failure);
                 }
             }
-            Err(_) => shared.failure(address, "no TLS handshake within 10 s".into()),
+            Err(_) => shared.failure(address, Failure::other("no TLS handshake within 10 s")),
         }
     });
 }
@@ -214,7 +226,8 @@ impl Shared {
     }
 
     /// Records a failed handshake, but the same one from the same address only now and then.
-    fn failure(&self, address: SocketAddr, reason: String) {
+    fn failure(&self, address: SocketAddr, failure: Failure) {
+        let Failure { reason, authentication } = failure;
         let now = Instant::now();
         {
             let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
@@ -226,7 +239,8 @@ impl Shared {
             failures.insert(key, now);
         }
         let message = format!("{reason} (from {})", plain(address));
-        self.events.record(Severity::Warning, "AuthenticationFailed", "api", message);
+        let event = if authentication { "AuthenticationFailed" } else { "HandshakeFailed" };
+        self.events.record(Severity::Warning, event, "api", message);
     }
 }
 

@@ -16,6 +16,7 @@ use auth::AuthLayer;
 use ingot_api::machine::v1::machine_server::MachineServer;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
@@ -48,9 +49,13 @@ pub(crate) struct Api {
 ///
 /// # Errors
 /// When the HTTP server gives up, which ends the agent so that PID 1 starts a new one.
-pub(crate) async fn serve(api: Api, default_port: u16) -> anyhow::Result<()> {
+pub(crate) async fn serve(
+    api: Api,
+    default_port: u16,
+    bound: Option<TcpListener>,
+) -> anyhow::Result<()> {
     let (sender, connections) = mpsc::channel(4);
-    tokio::spawn(accept::run(api.state.clone(), default_port, sender));
+    tokio::spawn(accept::run(api.state.clone(), default_port, bound, sender));
     let state = api.state.clone();
     let maintenance = Arc::new(move || matches!(&*state.desired.borrow(), Wish::Nothing));
     let layer = AuthLayer { events: api.state.events.clone(), maintenance };

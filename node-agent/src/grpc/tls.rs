@@ -71,9 +71,23 @@ pub(crate) fn peer(address: SocketAddr, server: Fingerprint, tls: &ServerConnect
     Peer { address, client, server }
 }
 
-/// Why a handshake failed, in words for an operator. `None` for what says nothing about authentication, such as a peer
-/// that went away.
-pub(crate) fn failure_reason(error: &std::io::Error) -> Option<String> {
+/// Why a handshake failed.
+pub(crate) struct Failure {
+    /// In words for an operator.
+    pub(crate) reason: String,
+    /// The client could not prove who it is; otherwise it did not even try.
+    pub(crate) authentication: bool,
+}
+
+impl Failure {
+    /// A failure that says nothing about who the client is.
+    pub(crate) fn other(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), authentication: false }
+    }
+}
+
+/// Why a handshake failed. `None` for what is not worth a word, such as a peer that went away.
+pub(crate) fn failure(error: &std::io::Error) -> Option<Failure> {
     let tls = error.get_ref()?.downcast_ref::<rustls::Error>()?;
     let reason = match tls {
         rustls::Error::NoCertificatesPresented => "the client showed no certificate".into(),
@@ -93,11 +107,13 @@ pub(crate) fn failure_reason(error: &std::io::Error) -> Option<String> {
             other => format!("the client's certificate is refused: {other}"),
         },
         rustls::Error::AlertReceived(alert) => {
-            format!("the client does not accept this node: {alert:?}")
+            return Some(Failure::other(format!("the client does not accept this node: {alert:?}")));
         }
-        rustls::Error::PeerIncompatible(reason) => format!("the client cannot: {reason:?}"),
-        rustls::Error::InvalidMessage(_) => "what was sent is not TLS".into(),
-        other => other.to_string(),
+        rustls::Error::PeerIncompatible(reason) => {
+            return Some(Failure::other(format!("client and node have nothing in common: {reason:?}")));
+        }
+        rustls::Error::InvalidMessage(_) => return Some(Failure::other("what was sent is not TLS")),
+        other => return Some(Failure::other(other.to_string())),
     };
-    Some(reason)
+    Some(Failure { reason, authentication: true })
 }

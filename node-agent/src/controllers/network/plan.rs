@@ -1,6 +1,6 @@
 //! From config, leases and the kernel's picture to what is to be changed. Pure.
 
-use super::dhcp::{ClientSpec, Lease, Leases};
+use super::dhcp::{ClientSpec, Lease, Leases, Situation};
 use super::netlink::{Address, Kernel, Link, Origin, Route};
 use ingot_machine_config::IpNet;
 use ingot_machine_config::v1::network::{Destination, Link as LinkConfig, Network};
@@ -27,8 +27,8 @@ pub(crate) enum Step {
     RemoveRoute(Route),
     /// Add a route.
     AddRoute(Route),
-    /// Let exactly these DHCP clients run; with each whether its link has a carrier.
-    Clients(Vec<(ClientSpec, bool)>),
+    /// Let exactly these DHCP clients run.
+    Clients(Vec<(ClientSpec, Situation)>),
 }
 
 /// What was observed.
@@ -61,13 +61,14 @@ pub(crate) fn config_of(network: &Network, link: &Link) -> Option<LinkConfig> {
 }
 
 /// DHCP clients that should run.
-pub(crate) fn clients(network: &Network, kernel: &Kernel) -> Vec<(ClientSpec, bool)> {
+pub(crate) fn clients(network: &Network, kernel: &Kernel) -> Vec<(ClientSpec, Situation)> {
     let wanting = kernel.links.iter().filter_map(|link| {
         let config = config_of(network, link)?;
         let mac: [u8; 6] = link.mac.as_slice().try_into().ok()?;
-        let hostname = network.hostname.clone();
-        let spec = ClientSpec { link: link.name.clone(), mac, hostname };
-        config.wants_dhcp4().then_some((spec, link.up && link.carrier))
+        let spec = ClientSpec { link: link.name.clone(), mac };
+        let carrier = link.up && link.carrier;
+        let situation = Situation { carrier, hostname: network.hostname.clone() };
+        config.wants_dhcp4().then_some((spec, situation))
     });
     wanting.collect()
 }

@@ -74,11 +74,17 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Begins, with a lease of an earlier agent if there is one that has not ended.
-    pub(crate) fn new(mac: [u8; 6], hostname: Option<String>, old: Option<Lease>, now: Duration) -> Self {
+    pub(crate) fn new(mac: [u8; 6], old: Option<Lease>, now: Duration) -> Self {
         let lease = old.filter(|lease| lease.ends_at > now);
         let stage = if lease.is_some() { Stage::Bound } else { Stage::Selecting };
         let wake = lease.as_ref().map_or(now, |lease| lease.renew_at);
+        let hostname = None;
         Self { mac, hostname, stage, lease, transaction: 0, tries: 0, begun: now, wake }
+    }
+
+    /// Name to tell the server, from the next message on.
+    pub(crate) fn set_hostname(&mut self, hostname: Option<String>) {
+        self.hostname = hostname;
     }
 
     /// When [`Machine::timer`] wants to be called, since boot.

@@ -42,12 +42,20 @@ pub(crate) type Leases = BTreeMap<String, Lease>;
 pub(crate) struct ClientSpec {
     pub(crate) link: String,
     pub(crate) mac: [u8; 6],
+}
+
+/// What may change while a client runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Situation {
+    /// Whether the link has a carrier.
+    pub(crate) carrier: bool,
+    /// Name to tell the server, from the next message on.
     pub(crate) hostname: Option<String>,
 }
 
 /// All clients.
 pub(crate) struct Clients {
-    running: BTreeMap<String, (ClientSpec, watch::Sender<bool>, JoinHandle<()>)>,
+    running: BTreeMap<String, (ClientSpec, watch::Sender<Situation>, JoinHandle<()>)>,
     leases: Arc<watch::Sender<Leases>>,
 }
 
@@ -68,16 +76,16 @@ impl Clients {
     }
 
     /// Whether exactly these clients run.
-    pub(crate) fn are(&self, wanted: &[(ClientSpec, bool)]) -> bool {
+    pub(crate) fn are(&self, wanted: &[(ClientSpec, Situation)]) -> bool {
         self.running.len() == wanted.len()
-            && wanted.iter().all(|(spec, carrier)| {
+            && wanted.iter().all(|(spec, situation)| {
                 let running = self.running.get(&spec.link);
-                running.is_some_and(|(have, seen, _)| have == spec && *seen.borrow() == *carrier)
+                running.is_some_and(|(have, seen, _)| have == spec && *seen.borrow() == *situation)
             })
     }
 
-    /// Starts and stops clients so that exactly these run. With each comes whether its link has a carrier.
-    pub(crate) fn set(&mut self, wanted: &[(ClientSpec, bool)]) {
+    /// Starts and stops clients so that exactly these run, and tells them their situation.
+    pub(crate) fn set(&mut self, wanted: &[(ClientSpec, Situation)]) {
         let leases = &self.leases;
         self.running.retain(|name, (spec, _, task)| {
             let keep = wanted.iter().any(|(want, _)| want == spec);
@@ -89,31 +97,35 @@ impl Clients {
             }
             keep
         });
-        for (spec, carrier) in wanted {
+        for (spec, situation) in wanted {
             if let Some((_, seen, _)) = self.running.get(&spec.link) {
-                seen.send_replace(*carrier);
+                seen.send_replace(situation.clone());
                 continue;
             }
-            let (sender, receiver) = watch::channel(*carrier);
+            let (sender, receiver) = watch::channel(situation.clone());
             let task = tokio::spawn(run(spec.clone(), receiver, Arc::clone(&self.leases)));
             self.running.insert(spec.link.clone(), (spec.clone(), sender, task));
         }
     }
 }
 
-async fn run(spec: ClientSpec, mut carrier: watch::Receiver<bool>, leases: Arc<watch::Sender<Leases>>) {
-    let old = load(&spec.link);
-    let mut machine = Machine::new(spec.mac, spec.hostname.clone(), old, clock::since_boot());
+async fn run(
+    spec: ClientSpec,
+    mut situation: watch::Receiver<Situation>,
+    leases: Arc<watch::Sender<Leases>>,
+) {
+    let mut machine = Machine::new(spec.mac, load(&spec.link), clock::since_boot());
     publish(&spec.link, machine.lease(), &leases);
     loop {
-        if carrier.wait_for(|carrier| *carrier).await.is_err() {
-            return;
+        match situation.wait_for(|situation| situation.carrier).await {
+            Ok(situation) => machine.set_hostname(situation.hostname.clone()),
+            Err(_) => return,
         }
         // While bound there is only the timer; otherwise an exchange runs on a socket of its own.
         let result = if machine.is_listening() {
-            exchange(&spec, &mut machine, &mut carrier, &leases).await
+            exchange(&spec, &mut machine, &mut situation, &leases).await
         } else {
-            rest(&mut machine, &mut carrier).await;
+            rest(&mut machine, &mut situation).await;
             Ok(())
         };
         if let Err(error) = result {
@@ -124,14 +136,19 @@ async fn run(spec: ClientSpec, mut carrier: watch::Receiver<bool>, leases: Arc<w
 }
 
 /// Waits until the lease is to be renewed or the carrier comes back.
-async fn rest(machine: &mut Machine, carrier: &mut watch::Receiver<bool>) {
+async fn rest(machine: &mut Machine, situation: &mut watch::Receiver<Situation>) {
+    let had_carrier = situation.borrow_and_update().carrier;
     // Both arms are cancel safe.
     tokio::select! {
         () = sleep_until(machine.wake()) => {
             let _ = machine.timer(clock::since_boot(), 0);
         }
-        changed = carrier.changed() => {
-            if changed.is_ok() && *carrier.borrow_and_update() {
+        changed = situation.changed() => {
+            if changed.is_err() || situation.borrow_and_update().carrier == had_carrier {
+                return;
+            }
+            let back = situation.wait_for(|situation| situation.carrier).await.is_ok();
+            if back {
                 machine.carrier_returned(clock::since_boot());
             }
         }
@@ -142,12 +159,12 @@ async fn rest(machine: &mut Machine, carrier: &mut watch::Receiver<bool>) {
 async fn exchange(
     spec: &ClientSpec,
     machine: &mut Machine,
-    carrier: &mut watch::Receiver<bool>,
+    situation: &mut watch::Receiver<Situation>,
     leases: &watch::Sender<Leases>,
 ) -> io::Result<()> {
     let socket = open(&spec.link)?;
     let mut buffer = [0; MESSAGE_MAX];
-    while machine.is_listening() && *carrier.borrow_and_update() {
+    while machine.is_listening() && situation.borrow_and_update().carrier {
         // All arms are cancel safe: a datagram is taken whole or not at all.
         let actions = tokio::select! {
             () = sleep_until(machine.wake()) => machine.timer(clock::since_boot(), random()),
@@ -159,7 +176,7 @@ async fn exchange(
                     Err(_) => continue,
                 }
             }
-            _ = carrier.changed() => continue,
+            _ = situation.changed() => continue,
         };
         for action in actions {
             match action {

@@ -52,7 +52,7 @@ fn without_a_config_every_card_is_brought_up_and_asks_dhcp() {
     let steps = plan(&Network::default(), &have);
     assert_eq!(steps[0], Step::SetUp(2, true));
     let Step::Clients(clients) = &steps[1] else { panic!("{steps:?}") };
-    assert_eq!((clients[0].0.link.as_str(), clients[0].1), ("eth2", false));
+    assert_eq!((clients[0].0.link.as_str(), clients[0].1.carrier), ("eth2", false));
 }
 
 #[test]

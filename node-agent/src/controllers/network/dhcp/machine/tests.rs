@@ -31,7 +31,7 @@ fn answer(to: &Message, kind: MessageType, lease: u32) -> Message {
 
 /// A machine that got a lease of 1000 s at second 0.
 fn bound() -> Machine {
-    let mut machine = Machine::new(MAC, None, None, seconds(0));
+    let mut machine = Machine::new(MAC, None, seconds(0));
     let actions = machine.timer(seconds(0), 7);
     let offer = answer(sent(&actions).0, MessageType::Offer, 1000);
     let actions = machine.received(&offer, seconds(0), 8);
@@ -85,15 +85,15 @@ fn a_refused_renewal_drops_the_lease_and_asks_again_later() {
 #[test]
 fn a_new_agent_goes_on_with_the_lease_of_the_old_one() {
     let lease = bound().lease().cloned();
-    let machine = Machine::new(MAC, None, lease.clone(), seconds(100));
+    let machine = Machine::new(MAC, lease.clone(), seconds(100));
     assert!(!machine.is_listening());
     assert_eq!(machine.lease(), lease.as_ref());
-    assert!(Machine::new(MAC, None, lease, seconds(1000)).lease().is_none());
+    assert!(Machine::new(MAC, lease, seconds(1000)).lease().is_none());
 }
 
 #[test]
 fn answers_to_others_are_ignored() {
-    let mut machine = Machine::new(MAC, None, None, seconds(0));
+    let mut machine = Machine::new(MAC, None, seconds(0));
     let actions = machine.timer(seconds(0), 7);
     let mut offer = answer(sent(&actions).0, MessageType::Offer, 1000);
     offer.set_xid(99);
@@ -105,7 +105,7 @@ fn answers_to_others_are_ignored() {
 
 #[test]
 fn a_server_that_never_acknowledges_is_given_up() {
-    let mut machine = Machine::new(MAC, None, None, seconds(0));
+    let mut machine = Machine::new(MAC, None, seconds(0));
     let actions = machine.timer(seconds(0), 7);
     let offer = answer(sent(&actions).0, MessageType::Offer, 1000);
     machine.received(&offer, seconds(0), 1);
@@ -133,7 +133,7 @@ proptest! {
     /// Whatever happens, the machine asks at a bounded rate and never uses a lease past its end.
     #[test]
     fn any_sequence_keeps_the_promises(events in proptest::collection::vec((0_u8..5, any::<u32>()), 1..200)) {
-        let mut machine = Machine::new(MAC, None, None, seconds(0));
+        let mut machine = Machine::new(MAC, None, seconds(0));
         let mut now = seconds(0);
         let mut last: Option<Message> = None;
         for (event, random) in events {
