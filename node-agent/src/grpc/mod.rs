@@ -83,3 +83,6 @@ pub(crate) async fn serve(
         .await?;
     anyhow::bail!("the API server stopped")
 }
+
+#[cfg(test)]
+mod tests;
