@@ -66,6 +66,7 @@ fn perform<K: Kernel>(
             }
         }
         Action::GiveUp => kernel.give_up(),
+        Action::ShowProgress => kernel.show_progress(),
         Action::Log(line) => kernel.log(line),
     }
     None

@@ -56,6 +56,9 @@ pub trait Kernel {
     /// Ends PID 1, and with it the kernel.
     fn give_up(&mut self);
 
+    /// Makes the consoles show what a person waits for.
+    fn show_progress(&mut self);
+
     /// Writes to the kernel log.
     fn log(&mut self, line: Line);
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ingot_init_api::{End, FromAgent, FromInit, MESSAGE_LENGTH_MAX, Request};
 use ingot_linux::cgroup::Cgroup;
-use ingot_linux::kmsg::{KmsgWriter, Level};
+use ingot_linux::kmsg::{self, KmsgWriter, Level};
 use ingot_linux::process::{self, Pidfd};
 use ingot_linux::watchdog::Watchdog;
 use ingot_linux::{reboot, seqpacket, spawn};
@@ -185,6 +185,10 @@ impl Kernel for System {
             format_args!("the kernel does not end, leaving PID 1 to make it panic"),
         );
         std::process::exit(1);
+    }
+
+    fn show_progress(&mut self) {
+        kmsg::show_notices_on_consoles();
     }
 
     fn log(&mut self, line: Line) {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ingot_linux::dm_verity::{self, BLOCK_SIZE, Verity};
-use ingot_linux::kmsg::{KmsgWriter, Level};
+use ingot_linux::kmsg::{self, KmsgWriter, Level};
 use ingot_linux::uevent::Uevents;
 use rustix::event::{PollFd, PollFlags};
 use sha2::{Digest as _, Sha256};
@@ -80,6 +80,7 @@ fn wait_for_partition(line: &CommandLine, log: &KmsgWriter) -> Result<PathBuf, I
             });
         }
         if waited >= report_at {
+            kmsg::show_notices_on_consoles();
             let (waited, deadline) = (waited.as_secs(), DEADLINE.as_secs());
             log.line(
                 Level::Notice,

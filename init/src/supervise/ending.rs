@@ -101,6 +101,7 @@ impl<F> State<F> {
         let until = now.saturating_add(grace);
         let phase = Phase::Asking;
         self.ending = Some(Ending { how, phase, until, grace, began: now, helper: None });
+        actions.push(Action::ShowProgress);
         actions.push(Action::Log(Line::Ending { how, phase, at_most: grace }));
     }
 

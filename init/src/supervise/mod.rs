@@ -117,6 +117,8 @@ pub enum Action {
     EndMachine(End),
     /// Leave PID 1, which makes the kernel panic: `reboot(2)` does not work.
     GiveUp,
+    /// Make the consoles show what a person waits for.
+    ShowProgress,
     /// A line for the kernel log.
     Log(Line),
 }

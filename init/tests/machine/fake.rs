@@ -57,6 +57,7 @@ pub(crate) struct Fake {
     pub(crate) ended: Option<End>,
     pub(crate) gave_up: bool,
     pub(crate) lines: Vec<Line>,
+    pub(crate) progress_shown: bool,
     next_pid: i32,
     next_start_time: u64,
 }
@@ -81,6 +82,7 @@ impl Fake {
             ended: None,
             gave_up: false,
             lines: Vec::new(),
+            progress_shown: false,
             next_pid: *PIDS.start(),
             next_start_time: 100,
         }
@@ -215,6 +217,10 @@ impl Kernel for Fake {
 
     fn give_up(&mut self) {
         self.gave_up = true;
+    }
+
+    fn show_progress(&mut self) {
+        self.progress_shown = true;
     }
 
     fn log(&mut self, line: Line) {

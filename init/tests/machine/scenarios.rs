@@ -324,6 +324,7 @@ fn the_end_asks_the_agent_first_and_waits_no_longer_than_needed() {
     let end = Request::EndMachine { how: End::PowerOff, grace_ms: 60_000 };
     assert_eq!(machine.ask(end), Some(Reply::Done));
     assert!(machine.told_of_end());
+    assert!(machine.kernel.progress_shown);
     assert_eq!(machine.ask(end), Some(Reply::Refused(Refusal::NotAllowed)), "once is enough");
     machine.pass(5_000);
     assert!(machine.kernel.alive.contains_key(&pod), "the agent has its time");

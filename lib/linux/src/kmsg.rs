@@ -94,6 +94,12 @@ impl Write for Line {
     }
 }
 
+/// From now on the consoles show lines up to [`Level::Notice`], also on a machine booted with `quiet`: for times when a
+/// person may stand before it and wonder. Best effort.
+pub fn show_notices_on_consoles() {
+    let _ = std::fs::write("/proc/sys/kernel/printk", "6");
+}
+
 /// One record of the kernel log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
