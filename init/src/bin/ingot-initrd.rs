@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ingot_init::initrd::command_line::{self, CommandLine};
 use ingot_init::initrd::{InitrdError, hand_over, modules, root};
+use ingot_init::system::Chain;
 use ingot_linux::kmsg::{KmsgWriter, Level};
 
 /// How long the last words stay on the consoles. Long enough to read one line, short enough for an unattended machine
@@ -54,19 +55,4 @@ fn start(line: &CommandLine, log: &KmsgWriter) -> InitrdError {
     }
     let source = Command::new(&line.init).env_clear().exec();
     InitrdError::Exec { path: PathBuf::from(&line.init), source }
-}
-
-/// An error and its causes in one line.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
 }
