@@ -1,6 +1,7 @@
 //! Builds a container with `libcontainer`, up to the point where it waits for its start.
 //!
 //! It must not decide anything: the spec is in the bundle, the cgroup with its limits exists already.
+#![expect(unsafe_code, reason = "unshare(2) is unsafe in rustix for flags that are not used here")]
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -65,10 +66,6 @@ fn take_lock(path: &Path) -> anyhow::Result<OwnedFd> {
 fn mount_overlay(overlay: &Overlay) -> anyhow::Result<()> {
     // SAFETY: this process has one thread and shares no file system state with another, so giving it its own mount
     // namespace surprises nobody.
-    #[expect(
-        unsafe_code,
-        reason = "unshare is unsafe in rustix for CLONE_FILES and CLONE_FS, neither used here"
-    )]
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }.context("unshare mounts")?;
     rustix::mount::mount_change(
         "/",

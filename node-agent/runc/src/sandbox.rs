@@ -1,4 +1,8 @@
 //! Makes the namespaces that the containers of a pod share, and pins each as a file, so that a pod needs no process.
+#![expect(
+    unsafe_code,
+    reason = "unshare(2) is unsafe in rustix for flags that are not used here; SIOCSIFFLAGS has no safe wrapper"
+)]
 
 use std::path::Path;
 
@@ -19,10 +23,6 @@ pub(crate) fn build(request: &Sandbox) -> anyhow::Result<()> {
     for (_, flag) in &kinds {
         // SAFETY: this process has one thread; a new IPC, UTS or network namespace does not touch descriptors or
         // memory that other code could rely on.
-        #[expect(
-            unsafe_code,
-            reason = "unshare is unsafe in rustix for CLONE_FILES and CLONE_FS, neither used here"
-        )]
         unsafe { rustix::thread::unshare_unsafe(*flag) }.context("unshare")?;
     }
     rustix::system::sethostname(request.hostname.as_bytes()).context("set host name")?;
@@ -63,7 +63,6 @@ fn loopback_up() -> anyhow::Result<()> {
         rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)
             .context("socket")?;
     // SAFETY: an all-zero ifreq is a valid value of this plain C struct.
-    #[expect(unsafe_code, reason = "zeroed C struct")]
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(*b"lo") {
         *to = libc::c_char::from_ne_bytes([from]);
@@ -72,7 +71,6 @@ fn loopback_up() -> anyhow::Result<()> {
     request.ifr_ifru.ifru_flags = libc::c_short::try_from(up).context("interface flags")?;
     let fd = std::os::fd::AsRawFd::as_raw_fd(&socket);
     // SAFETY: `fd` is open during the call; SIOCSIFFLAGS reads an ifreq, which `request` is, and keeps no pointer.
-    #[expect(unsafe_code, reason = "ioctl SIOCSIFFLAGS has no safe wrapper")]
     let result = unsafe { libc::ioctl(fd, libc::SIOCSIFFLAGS, &raw const request) };
     if result < 0 {
         return Err(std::io::Error::last_os_error()).context("bring loopback up");

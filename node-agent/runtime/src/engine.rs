@@ -147,6 +147,7 @@ impl Engine {
                 tell(commands, Command::Want { pod: None, generation });
             }
         }
+        self.protect_memory(&pods);
         for pod in pods {
             if !pod.has_safe_names() {
                 tracing::error!(name = pod.name, "pod has a name that cannot be a file name");
@@ -164,6 +165,17 @@ impl Engine {
                     }
                 }
             }
+        }
+    }
+
+    /// A pod's `memory.low` counts only up to what the group above has, so that one gets the sum.
+    fn protect_memory(&self, pods: &[Pod]) {
+        let containers = pods.iter().flat_map(|pod| &pod.containers);
+        let sum: u64 = containers.filter_map(|c| c.resources.memory_request_bytes).sum();
+        let path = self.context.paths().cgroup.join("pods/memory.low");
+        if let Err(error) = std::fs::write(&path, sum.to_string()) {
+            // Pods run without; only their share under memory pressure is not kept for them.
+            tracing::warn!(%error, path = %path.display(), "protect the memory of pods");
         }
     }
 

@@ -99,14 +99,20 @@ impl Exits {
     fn arrived(&mut self, exit: Exit) {
         let process = (exit.pid, exit.start_time);
         match self.waiting.remove(&process) {
-            // A waiter that is gone has lost interest; PID 1 keeps the exit until somebody acknowledges it.
             Some(waiter) => {
-                let _ = waiter.send(exit);
+                // A waiter that is gone has given its container up, so nobody is going to acknowledge the exit.
+                if waiter.send(exit).is_err() {
+                    self.keep(exit);
+                }
             }
-            None if self.unclaimed.len() < WATCHES_MAX => {
-                self.unclaimed.insert(process, exit);
-            }
-            None => {}
+            None => self.keep(exit),
+        }
+    }
+
+    fn keep(&mut self, exit: Exit) {
+        // What does not fit PID 1 tells again.
+        if self.unclaimed.len() < WATCHES_MAX {
+            self.unclaimed.insert((exit.pid, exit.start_time), exit);
         }
     }
 }
@@ -192,7 +198,8 @@ impl Pid1 {
         self.ask(Request::ReplayExits, "ReplayExits").await.map(drop)
     }
 
-    /// Acknowledges exits that belong to no container we know, so that PID 1's table cannot fill up.
+    /// Acknowledges exits that belong to no container we know, so that PID 1's table cannot fill up. Not before every
+    /// adopted container is watched.
     pub(crate) async fn acknowledge_unclaimed(&self) -> Result<usize, Pid1Error> {
         let unclaimed: Vec<Process> = {
             let mut exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);

@@ -94,6 +94,7 @@ impl PodTask {
 
     /// Works until the pod is gone, or until the engine is.
     pub(crate) async fn run(mut self) {
+        self.roll_back_unfinished().await;
         loop {
             self.publish();
             while let Ok(ended) = self.ended.try_recv() {

@@ -70,8 +70,12 @@ fn load_all(folder: &Path) -> Vec<PodRecord> {
         match PodRecord::load(&folder.join(&name)) {
             Ok(Some(record)) if record.pod.uid == name => records.push(record),
             Ok(Some(_)) => tracing::error!(name, "record of another pod; ignored"),
-            // The folder was made, the record not yet: nothing of the pod exists.
-            Ok(None) => {}
+            // Begun and never written down, or removed but for this folder: nothing of the pod exists.
+            Ok(None) => {
+                if let Err(error) = std::fs::remove_dir_all(folder.join(&name)) {
+                    tracing::warn!(%error, name, "remove folder without a record");
+                }
+            }
             Err(error) => tracing::error!(error = chain(&error), "load pod record"),
         }
     }

@@ -1,4 +1,5 @@
-//! Tells when a container meets its limits without dying: the kernel only counts, so somebody has to look now and then.
+//! Looks now and then at what nobody is told of: containers that meet their limits without dying, which the kernel only
+//! counts, and exits of processes that belong to no container any more.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,6 +40,10 @@ pub(super) async fn run(context: Arc<Context>) {
     loop {
         ticks.tick().await;
         let snapshot = context.snapshot.borrow().clone();
+        // Of starts that were given up after PID 1 had been told to watch.
+        if let Err(error) = context.pid1.acknowledge_unclaimed().await {
+            tracing::warn!(error = crate::report::chain(&error), "acknowledge exits");
+        }
         let mut present = HashMap::new();
         for pod in snapshot.iter() {
             for container in &pod.containers {

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use futures::TryStreamExt as _;
 use ingot_linux::netns;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth};
-use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{
+    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+};
 
 use super::{NetworkError, lease};
 use crate::engine::Subnet;
@@ -68,7 +70,12 @@ impl Kernel {
     }
 
     /// Adds an address; one that is there already is fine.
-    async fn add_address(&self, index: u32, address: IpAddr, prefix: u8) -> Result<(), NetworkError> {
+    async fn add_address(
+        &self,
+        index: u32,
+        address: IpAddr,
+        prefix: u8,
+    ) -> Result<(), NetworkError> {
         let request = self.handle.address().add(index, address, prefix).replace();
         request.execute().await.map_err(failed(format!("add address {address}/{prefix}")))
     }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::{Ended, PodTask, now_ms};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, number_after};
 use crate::container::{self, Built, ContainerError};
 use crate::durable::Survives;
 use crate::event::{Reason, Severity};
@@ -166,7 +166,7 @@ impl PodTask {
         self.record.save(&self.folder, Survives::Kill).map_err(|e| failed(&e))
     }
 
-    /// Takes over what a former agent left: runs that go on, runs that ended meanwhile, runs half begun.
+    /// Takes over what a former agent left: runs that go on, and runs that ended meanwhile. Quick, because the engine waits.
     pub(crate) async fn adopt(&mut self) {
         for index in 0..self.record.containers.len() {
             let run = self.record.containers.get(index).and_then(|c| c.run.clone());
@@ -182,7 +182,18 @@ impl PodTask {
                     self.record_end(index, exit).await;
                     self.clean_up(&run.id).await;
                 }
-                RunPhase::Creating => self.give_up(index, &run).await,
+                // May take as long as the former agent's helper; see `roll_back_unfinished`.
+                RunPhase::Creating => {}
+            }
+        }
+    }
+
+    /// Undoes what a former agent had begun to start. The start is then planned again.
+    pub(super) async fn roll_back_unfinished(&mut self) {
+        for index in 0..self.record.containers.len() {
+            let run = self.record.containers.get(index).and_then(|c| c.run.clone());
+            if let Some(run) = run.filter(|run| run.phase == RunPhase::Creating) {
+                self.give_up(index, &run).await;
             }
         }
     }
@@ -244,13 +255,15 @@ impl PodTask {
             }
         }
         let pod_cgroup = Cgroup::of_pod(&self.context.paths().cgroup, &self.record.pod.uid);
-        let cgroup = pod_cgroup.of_container(&id);
-        let killed_for_memory = cgroup.flag("memory.events", "oom_kill").unwrap_or(0) > 0;
+        let events = pod_cgroup.of_container(&id).text("memory.events");
+        let count = |key| number_after(&events, key).unwrap_or(0);
+        let killed_for_memory = count("oom_kill") > 0;
+        let at_own_limit = count("oom") > 0;
         let record = match exit {
             Some(exit) => ended_record(&run, exit, killed_for_memory),
             None => exit_record(&run, None, "Unknown", "PID 1 does not know how it ended"),
         };
-        self.announce_end(index, &record, killed_for_memory);
+        self.announce_end(index, &record, killed_for_memory.then_some(at_own_limit));
         self.record_end(index, record).await;
         if let RunPhase::Started { pid, start_time } = run.phase
             && let Err(error) = self.context.pid1.acknowledge_exit((pid, start_time)).await
@@ -273,16 +286,17 @@ impl PodTask {
         }
     }
 
-    fn announce_end(&self, index: usize, exit: &ExitRecord, killed_for_memory: bool) {
+    /// `killed`: the kernel killed in it for memory, and whether that was at its own limit.
+    fn announce_end(&self, index: usize, exit: &ExitRecord, killed: Option<bool>) {
         let Some(container) = self.container(index) else { return };
         let name = Some(container.name.as_str());
-        if killed_for_memory {
+        if let Some(at_own_limit) = killed {
             let limit = match container.resources.memory_limit_bytes {
-                Some(bytes) => format!("its memory limit of {bytes} bytes"),
-                None => "the memory limit of its pod or of the node".to_owned(),
+                Some(bytes) if at_own_limit => format!("at its memory limit of {bytes} bytes"),
+                _ => "because its pod or the node was out of memory".to_owned(),
             };
             let message = format!(
-                "container {} was killed at {limit}, attempt {}",
+                "container {} was killed {limit}, attempt {}",
                 container.name, exit.attempt
             );
             self.event(Reason::OomKilled, Severity::Warning, name, message);

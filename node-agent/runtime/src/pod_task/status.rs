@@ -7,6 +7,9 @@ use crate::pod::Container;
 use crate::record::{ContainerRecord, PodRecord, RunPhase};
 use crate::status::{ContainerState, ContainerStatus, Phase, PodStatus};
 
+/// Reason of a container that is being made.
+const CREATING: &str = "ContainerCreating";
+
 /// The status of the pod of `record`.
 pub(super) fn of(record: &PodRecord, generation: u64, boot_id: &str) -> PodStatus {
     let pod = &record.pod;
@@ -16,7 +19,9 @@ pub(super) fn of(record: &PodRecord, generation: u64, boot_id: &str) -> PodStatu
         .map(|((spec, init), state)| container(record, spec, init, state, boot_id))
         .collect();
     let phase = phase(record);
-    let waiting = containers.iter().find(|c| c.state == ContainerState::Waiting);
+    // That a container is being made is no reason to worry.
+    let waiting =
+        containers.iter().find(|c| c.state == ContainerState::Waiting && c.reason != CREATING);
     let (reason, message) = match (phase, waiting) {
         _ if record.removing => ("Terminating".to_owned(), String::new()),
         (Phase::Pending | Phase::Running, Some(waiting)) => {
@@ -95,7 +100,7 @@ fn container(
                     container.failures, last.exit_code
                 ),
             ),
-            _ => ("ContainerCreating".to_owned(), String::new()),
+            _ => (CREATING.to_owned(), String::new()),
         },
     };
     let id = run.map(|run| run.id.clone()).or_else(|| last.map(|l| l.id.clone()));

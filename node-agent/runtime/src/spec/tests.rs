@@ -22,10 +22,19 @@ fn image() -> ImageConfig {
 
 fn container() -> Container {
     let security = Security { allow_privilege_escalation: true, ..Security::default() };
-    Container { name: "main".into(), image: "ingot/workload".into(), security, ..Container::default() }
+    Container {
+        name: "main".into(),
+        image: "ingot/workload".into(),
+        security,
+        ..Container::default()
+    }
 }
 
-fn build_with(pod: &Pod, container: &Container, image: &ImageConfig) -> Result<Value, ProcessError> {
+fn build_with(
+    pod: &Pod,
+    container: &Container,
+    image: &ImageConfig,
+) -> Result<Value, ProcessError> {
     let user = find_user(container, &image.user, PASSWD, GROUP)?;
     build(&Input {
         pod,
@@ -125,7 +134,10 @@ fn capabilities_are_dropped_before_they_are_added() {
         capabilities(&Container { security, ..container() })
     };
     assert_eq!(with(&["ALL"], &[]), Vec::<String>::new());
-    assert_eq!(with(&["ALL"], &["NET_BIND_SERVICE", "CAP_CHOWN"]), ["CAP_CHOWN", "CAP_NET_BIND_SERVICE"]);
+    assert_eq!(
+        with(&["ALL"], &["NET_BIND_SERVICE", "CAP_CHOWN"]),
+        ["CAP_CHOWN", "CAP_NET_BIND_SERVICE"]
+    );
     assert!(!with(&["mknod"], &[]).contains(&"CAP_MKNOD".to_owned()));
     assert_eq!(with(&[], &["ALL"]).len(), ALL_CAPABILITIES.len());
     let unknown = with(&[], &["NO_SUCH_THING"]);
@@ -185,9 +197,26 @@ fn the_default_profile_refuses_what_breaks_out_and_allows_what_programs_need() {
         assert!(always.contains(name), "{name} is refused");
     }
     for name in [
-        "mount", "umount2", "bpf", "setns", "unshare", "init_module", "kexec_load", "reboot",
-        "swapon", "keyctl", "add_key", "request_key", "userfaultfd", "io_uring_setup",
-        "open_by_handle_at", "pivot_root", "perf_event_open", "clone", "clone3", "socket",
+        "mount",
+        "umount2",
+        "bpf",
+        "setns",
+        "unshare",
+        "init_module",
+        "kexec_load",
+        "reboot",
+        "swapon",
+        "keyctl",
+        "add_key",
+        "request_key",
+        "userfaultfd",
+        "io_uring_setup",
+        "open_by_handle_at",
+        "pivot_root",
+        "perf_event_open",
+        "clone",
+        "clone3",
+        "socket",
     ] {
         assert!(!always.contains(name), "{name} is allowed");
     }
