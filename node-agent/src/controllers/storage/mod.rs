@@ -196,7 +196,8 @@ async fn format(name: &str, part: &Part) -> anyhow::Result<()> {
     }
     let mut command = Command::new(MKE2FS);
     command
-        .args(["-q", "-F", "-t", "ext4", "-m", "0", "-L", name])
+        // One percent that only the agent may use, see `mount`.
+        .args(["-q", "-F", "-t", "ext4", "-m", "1", "-L", name])
         // What a first boot writes is what it waits for: tables and journal are zeroed by the kernel later.
         .args(["-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"])
         .arg(&part.device)
@@ -217,7 +218,9 @@ async fn format(name: &str, part: &Part) -> anyhow::Result<()> {
 }
 
 fn mount(spec: &Spec, part: &Part) -> anyhow::Result<()> {
-    let options = "errors=remount-ro";
+    // What is kept back is for CAP_SYS_RESOURCE, which the agent has, and for one user, by default root: a pod running as
+    // root could then fill the disk to a point where its own removal cannot be recorded. Nobody has this number.
+    let options = "errors=remount-ro,resuid=4294967294";
     volume::mount(&part.device, Path::new(spec.target), "ext4", spec.access, options)
         .with_context(|| format!("volume {}", spec.partition.name))
 }
