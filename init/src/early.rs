@@ -97,18 +97,25 @@ const SETTINGS: [(&str, &str); 27] = [
 /// Descriptors a process may have. Thousands are kept for the agent; the kernel's own ceiling is this number.
 const DESCRIPTORS_MAX: u64 = 1_048_576;
 
-/// Top groups, and what is written into each.
+/// One cgroup.
+struct Group {
+    path: &'static str,
+    /// Groups below it get controllers. A group that has processes of its own cannot: it is one or the other.
+    hands_down: bool,
+    settings: &'static [(&'static str, &'static str)],
+}
+
 #[rustfmt::skip]
-const GROUPS: [(&str, &[(&str, &str)]); 5] = [
+const GROUPS: [Group; 5] = [
     // Never reclaimed: PID 1 that waits for its own pages to come back from a dying disk could not end the machine.
-    ("/init", &[("memory.min", "8388608")]),
+    Group { path: "/init", hands_down: false, settings: &[("memory.min", "8388608")] },
     // The sum of what its services are promised.
-    ("/system", &[("memory.min", "50331648")]),
+    Group { path: "/system", hands_down: true, settings: &[("memory.min", "50331648")] },
     // More CPU than any pod when all want it, so that the API answers beside a pod that spins; memory it surely has, and a
     // ceiling that a leak hits before the machine does.
-    (agent::CGROUP, &[("memory.min", "33554432"), ("memory.max", "268435456"), ("cpu.weight", "1000"), ("pids.max", "2048")]),
-    ("/pods", &[]),
-    ("/kubepods", &[]),
+    Group { path: agent::CGROUP, hands_down: false, settings: &[("memory.min", "33554432"), ("memory.max", "268435456"), ("cpu.weight", "1000"), ("pids.max", "2048")] },
+    Group { path: "/pods", hands_down: true, settings: &[] },
+    Group { path: "/kubepods", hands_down: true, settings: &[] },
 ];
 
 /// Controllers that groups are given where the kernel has them.
@@ -184,14 +191,13 @@ pub fn cgroups(system: &System) {
     report(init.create());
     report(init.add_process(0));
     report(root.write("cgroup.subtree_control", &wanted));
-    for (path, settings) in GROUPS {
-        let group = Cgroup::at(path);
+    for row in &GROUPS {
+        let group = Cgroup::at(row.path);
         report(group.create());
-        // Not where processes live: a group has either processes or controllers to hand down.
-        if !settings.iter().any(|(file, _)| *file == "memory.min") || path == "/system" {
+        if row.hands_down {
             report(group.write("cgroup.subtree_control", &wanted));
         }
-        for (file, value) in settings {
+        for (file, value) in row.settings {
             report(group.write(file, value));
         }
     }
