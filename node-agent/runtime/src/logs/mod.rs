@@ -1,6 +1,7 @@
 //! Container logs: pipes to spool to files without losing or doubling a byte, and reading them back.
 
 mod format;
+mod prune;
 pub(crate) mod pump;
 pub(crate) mod read;
 pub(crate) mod writer;

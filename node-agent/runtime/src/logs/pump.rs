@@ -10,6 +10,9 @@ use tokio::sync::{oneshot, watch};
 use super::LogStream;
 use super::writer::LogWriter;
 
+/// Turns after which the final drain stops: more than a pipe holds ([`LogWriter::pump`] moves 256 KiB in a turn).
+const DRAIN_TURNS: u32 = 8;
+
 /// A running pump.
 pub(crate) struct Pump {
     finish: oneshot::Sender<()>,
@@ -48,9 +51,9 @@ async fn run(
     let mut dropped = 0;
     let (mut stdout_open, mut stderr_open) = (true, true);
     loop {
-        // Cancel-safe: readiness only; bytes move in calls that cannot be cancelled.
+        // Cancel-safe: readiness only; bytes move in calls that cannot be cancelled. Not biased: a stream that is always
+        // full must not starve the other one, nor the end.
         tokio::select! {
-            biased;
             guard = stdout.readable(), if stdout_open => {
                 let Ok(mut guard) = guard else { break };
                 stdout_open = step(&mut writer, LogStream::Stdout, &mut guard);
@@ -65,9 +68,16 @@ async fn run(
         }
         dropped += writer.take_dropped();
         written.send_modify(|count| *count += 1);
+        // Readiness costs no budget of the scheduler: without this a container that writes faster than we log would have
+        // the agent's only thread for itself.
+        tokio::task::yield_now().await;
     }
     for (stream, pipe) in [(LogStream::Stdout, &stdout), (LogStream::Stderr, &stderr)] {
-        while let Ok(Spliced::Moved(_)) = writer.pump(stream, pipe.get_ref()) {}
+        // Bounded: the write end may have been handed to another container, which writes on for ever.
+        for _ in 0..DRAIN_TURNS {
+            let Ok(Spliced::Moved(_)) = writer.pump(stream, pipe.get_ref()) else { break };
+            tokio::task::yield_now().await;
+        }
     }
     writer.finish();
     written.send_modify(|count| *count += 1);
@@ -95,3 +105,6 @@ fn step(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

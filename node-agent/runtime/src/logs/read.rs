@@ -63,9 +63,9 @@ fn choose(pod: &PodStatus, wanted: &str) -> Result<String, LogError> {
 }
 
 /// One file of a log: run, and segment (`None` is the one being written).
-type FileName = (u32, Option<u32>);
+pub(super) type FileName = (u32, Option<u32>);
 
-fn path_of(folder: &Path, (attempt, segment): FileName) -> PathBuf {
+pub(super) fn path_of(folder: &Path, (attempt, segment): FileName) -> PathBuf {
     folder.join(match segment {
         Some(segment) => format!("{attempt}.log.{segment}"),
         None => format!("{attempt}.log"),
@@ -73,7 +73,7 @@ fn path_of(folder: &Path, (attempt, segment): FileName) -> PathBuf {
 }
 
 /// The files in a folder of logs, oldest first.
-fn list(folder: &Path) -> Vec<FileName> {
+pub(super) fn list(folder: &Path) -> Vec<FileName> {
     let mut files = BTreeSet::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();

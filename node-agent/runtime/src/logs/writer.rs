@@ -138,6 +138,13 @@ impl LogWriter {
         };
         let spools = [spool(LogStream::Stdout)?, spool(LogStream::Stderr)?];
         let saved = read_checkpoint(&paths.checkpoint())?;
+        super::prune::earlier(&paths.logs, paths.attempt, limits);
+        let begins = saved == Checkpoint::default() && spools.iter().all(|spool| spool.length == 0);
+        if begins {
+            // Whatever carries our number was written by a run of an earlier life of this pod, and would be counted as
+            // bytes of this one.
+            super::prune::from(&paths.logs, paths.attempt);
+        }
         finish_rotation(&paths, saved.segment)?;
         let file = open_log(&paths.current())?;
         let now = recount(&file, saved)?;
@@ -149,11 +156,11 @@ impl LogWriter {
         Ok(writer)
     }
 
-    /// Moves what the pipe holds, at most 1 MiB, and writes the lines. Says what stopped it: nothing left, nobody who
+    /// Moves what the pipe holds, at most 256 KiB, and writes the lines. Says what stopped it: nothing left, nobody who
     /// could write, or the bound.
     pub(crate) fn pump(&mut self, stream: LogStream, pipe: impl AsFd) -> io::Result<Spliced> {
         let mut last = Spliced::Empty;
-        for _ in 0..16 {
+        for _ in 0..4 {
             let Some(spool) = self.spools.get_mut(index(stream)) else { break };
             last = pipe::splice_to_file(&pipe, &spool.file, spool.length, CHUNK)?;
             let Spliced::Moved(moved) = last else { break };
