@@ -215,8 +215,17 @@ fn write_spec(
         etc: &sandbox::etc(context, &pod.uid),
         shm: &sandbox::shm(context, &pod.uid),
         volumes: &sandbox::volumes(context, pod),
+        node_memory_bytes: node_memory_bytes(),
     })?;
     write_file(&bundle.join("config.json"), spec.to_string().as_bytes())
+}
+
+/// Memory of the node; 0 when /proc does not say.
+fn node_memory_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.unwrap_or(0).saturating_mul(1024)
 }
 
 /// Step 6. A process that does not wait any more was started before.

@@ -144,7 +144,7 @@ pub struct Volume {
 pub enum VolumeKind {
     /// An empty folder on VAR that lives as long as the pod.
     EmptyDir {
-        /// Most bytes in it; the pod is stopped when it holds more.
+        /// Most bytes in it. Not enforced yet: VAR itself is the bound.
         size_limit_bytes: Option<u64>,
     },
     /// A tmpfs that lives as long as the pod; its pages count against the memory limit of who writes them.

@@ -37,6 +37,8 @@ pub(crate) struct Input<'a> {
     pub(crate) shm: &'a Path,
     /// Where each volume is on the node, by name.
     pub(crate) volumes: &'a [(String, PathBuf)],
+    /// Memory of the node.
+    pub(crate) node_memory_bytes: u64,
 }
 
 /// What a container may not see of /proc and /sys: runc's and Kubernetes' list.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Input;
-use crate::pod::Container;
+use crate::pod::{Container, Resources};
 
 /// What a program finds when neither image nor pod sets it. `libcontainer` refuses a container without PATH.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -112,13 +112,37 @@ pub(super) fn build(input: &Input<'_>, capabilities: &[String]) -> Result<Value,
             "permitted": effective,
         },
         "rlimits": [{ "type": "RLIMIT_NOFILE", "hard": OPEN_FILES, "soft": OPEN_FILES }],
-        "oomScoreAdj": 0,
+        "oomScoreAdj": oom_score_adj(&input.container.resources, input.node_memory_bytes),
     });
     // Present only when true: libcontainer takes a `false` for "set", and then fails to load the seccomp filter.
     if !security.allow_privilege_escalation && !security.privileged {
         process["noNewPrivileges"] = Value::Bool(true);
     }
     Ok(process)
+}
+
+/// Who goes first when the node, not a container, is out of memory: the kubelet's three classes. A container that asked
+/// for nothing goes first, one whose limits are all requested goes last, between them those that asked for less.
+fn oom_score_adj(resources: &Resources, node_memory_bytes: u64) -> i64 {
+    let Resources {
+        cpu_limit_millis,
+        cpu_request_millis,
+        memory_limit_bytes,
+        memory_request_bytes,
+    } = *resources;
+    let guaranteed = cpu_limit_millis.is_some()
+        && memory_limit_bytes.is_some()
+        && cpu_request_millis == cpu_limit_millis
+        && memory_request_bytes == memory_limit_bytes;
+    if guaranteed {
+        return -997;
+    }
+    if cpu_request_millis.is_none() && memory_request_bytes.is_none() {
+        return 1000;
+    }
+    let share = u128::from(memory_request_bytes.unwrap_or(0)) * 1000;
+    let permille = share.checked_div(node_memory_bytes.into()).unwrap_or(0);
+    (1000 - i64::try_from(permille).unwrap_or(1000)).clamp(3, 999)
 }
 
 fn working_dir(input: &Input<'_>) -> String {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use expect_test::{expect, expect_file};
 
 use super::*;
-use crate::pod::{Security, Volume, VolumeKind, VolumeMount};
+use crate::pod::{Resources, Security, Volume, VolumeKind, VolumeMount};
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1001:Web:/home/web:/bin/false\n";
 const GROUP: &str = "root:x:0:\nwww:x:1001:\nlogs:x:50:web,other\nmedia:x:60:other,web\n";
@@ -46,6 +46,7 @@ fn build_with(
         namespaces: Path::new("/run/ingot/pods/UID/ns"),
         etc: Path::new("/run/ingot/pods/UID/etc"),
         shm: Path::new("/run/ingot/pods/UID/shm"),
+        node_memory_bytes: 1 << 30,
         volumes: &[("data".into(), "/var/lib/ingot/pods/UID/volumes/data".into())],
     })
 }
@@ -155,6 +156,25 @@ fn the_program_follows_the_table_of_kubernetes() {
     assert_eq!(args(&[], &["spin"]), json!(["/workload", "spin"]));
     assert_eq!(args(&["/x"], &[]), json!(["/x"]));
     assert_eq!(args(&["/x"], &["y"]), json!(["/x", "y"]));
+}
+
+#[test]
+fn a_node_out_of_memory_takes_those_first_who_asked_for_nothing() {
+    let score = |cpu: Option<u64>, limit: Option<u64>, request: Option<u64>| {
+        let resources = Resources {
+            cpu_limit_millis: cpu,
+            cpu_request_millis: cpu,
+            memory_limit_bytes: limit,
+            memory_request_bytes: request,
+        };
+        let container = Container { resources, ..container() };
+        spec(&container)["process"]["oomScoreAdj"].as_i64().unwrap()
+    };
+    assert_eq!(score(None, None, None), 1000);
+    assert_eq!(score(Some(100), Some(1 << 20), Some(1 << 20)), -997);
+    assert_eq!(score(Some(100), None, None), 999);
+    assert_eq!(score(None, None, Some(1 << 28)), 750);
+    assert_eq!(score(None, None, Some(1 << 34)), 3);
 }
 
 #[test]
