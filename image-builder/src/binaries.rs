@@ -104,7 +104,9 @@ fn cargo(workspace: &Path, target: &Path) -> Command {
     let list: Vec<String> = flags.iter().map(|flag| format!("{flag:?}")).collect();
     command.arg("--config").arg(format!("target.{TARGET}.rustflags=[{}]", list.join(",")));
     // Flags from outside would replace the ones above.
-    for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "CARGO_BUILD_TARGET"] {
+    for variable in
+        ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "CARGO_BUILD_TARGET"]
+    {
         command.env_remove(variable);
     }
     command.env("SOURCE_DATE_EPOCH", "0").env("CARGO_INCREMENTAL", "0");

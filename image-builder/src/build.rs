@@ -23,7 +23,15 @@ use crate::{binaries, digest, initrd, inputs, sbom, sizes};
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The deliverables, besides the manifest.
 pub const OUTPUTS: &[&str] = &[
-    "vmlinuz", "initrd.img", "cmdline", "ingot.efi", "root.img", "disk.raw", "disk.qcow2", "sbom.spdx.json", "root.txt",
+    "vmlinuz",
+    "initrd.img",
+    "cmdline",
+    "ingot.efi",
+    "root.img",
+    "disk.raw",
+    "disk.qcow2",
+    "sbom.spdx.json",
+    "root.txt",
 ];
 
 /// What to build.
@@ -183,11 +191,13 @@ pub fn build(options: &BuildOptions, progress: &dyn Progress) -> Result<Built, B
         Some(dir) => binaries::find(dir, &recipe)?,
         None => binaries::build(&options.workspace, &options.target_dir, &recipe, progress)?,
     };
-    let inputs = inputs::collect(options, &recipe, &packages, &programs, &tools).map_err(inputs_error)?;
+    let inputs =
+        inputs::collect(options, &recipe, &packages, &programs, &tools).map_err(inputs_error)?;
     let dir = options.image_dir();
     let images = options.target_dir.join("images");
     fs_err::create_dir_all(&images).map_err(inputs_error)?;
-    let guard = fs_err::File::create(images.join(format!(".{}.lock", recipe.name))).map_err(inputs_error)?;
+    let guard = fs_err::File::create(images.join(format!(".{}.lock", recipe.name)))
+        .map_err(inputs_error)?;
     guard.file().lock().map_err(inputs_error)?;
     if let Some(manifest) = Manifest::read(&dir)
         && !options.force
@@ -203,7 +213,16 @@ pub fn build(options: &BuildOptions, progress: &dyn Progress) -> Result<Built, B
         fs_err::remove_dir_all(&work).map_err(write)?;
     }
     fs_err::create_dir_all(&work).map_err(write)?;
-    let job = Job { options, recipe: &recipe, tools: &tools, packages: &packages, programs: &programs, inputs: &inputs, work: &work, progress };
+    let job = Job {
+        options,
+        recipe: &recipe,
+        tools: &tools,
+        packages: &packages,
+        programs: &programs,
+        inputs: &inputs,
+        work: &work,
+        progress,
+    };
     let manifest = job.run()?;
     if dir.exists() {
         fs_err::remove_dir_all(&dir).map_err(write)?;
@@ -246,7 +265,8 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn run(&self) -> Result<Manifest, BuildError> {
-        let (kernel, others) = self.packages.split_first().ok_or(BuildError::Refused { list: Vec::new() })?;
+        let (kernel, others) =
+            self.packages.split_first().ok_or(BuildError::Refused { list: Vec::new() })?;
         self.progress.step("reading kernel modules");
         let mut store = kernel.dir.as_os_str().to_owned();
         store.push(".modules");
@@ -261,7 +281,12 @@ impl Job<'_> {
         self.boot(kernel, others, &modules, &command_line)?;
         self.progress.step("compressing the disk");
         let qcow2 = |source| BuildError::Write { what: "the compressed disk", source };
-        qcow2::convert(self.tools.qemu_img()?, &self.work.join("disk.raw"), &self.work.join("disk.qcow2")).map_err(qcow2)?;
+        qcow2::convert(
+            self.tools.qemu_img()?,
+            &self.work.join("disk.raw"),
+            &self.work.join("disk.qcow2"),
+        )
+        .map_err(qcow2)?;
         self.progress.step("measuring what the image is made of");
         let made_of = sizes::measure(self.tools, self.work, &tree, self.recipe)?;
         let manifest = |source| BuildError::Write { what: "the manifest", source };
@@ -284,7 +309,12 @@ impl Job<'_> {
         Ok(result)
     }
 
-    fn tree(&self, kernel: &Package, others: &[Package], modules: &ModuleSet) -> Result<Tree, BuildError> {
+    fn tree(
+        &self,
+        kernel: &Package,
+        others: &[Package],
+        modules: &ModuleSet,
+    ) -> Result<Tree, BuildError> {
         let parts = Parts {
             recipe: self.recipe,
             recipe_dir: &self.options.recipes(),
@@ -307,9 +337,21 @@ impl Job<'_> {
         let release = Content::Bytes(format!("{release:#}\n").into_bytes());
         tree.file("/usr/share/ingot/release.json", 0o644, release, root::MADE)?;
         let locked: Vec<_> = self.packages.iter().map(|package| package.locked.clone()).collect();
-        let bill = sbom::document(&self.recipe.name, VERSION, &self.inputs.digest, &locked, &self.inputs.crates, &tree.listing()?);
+        let bill = sbom::document(
+            &self.recipe.name,
+            VERSION,
+            &self.inputs.digest,
+            &locked,
+            &self.inputs.crates,
+            &tree.listing()?,
+        );
         self.write("sbom.spdx.json", "the bill of materials", bill.as_bytes())?;
-        tree.file("/usr/share/ingot/sbom.spdx.json", 0o644, Content::Bytes(bill.into_bytes()), root::MADE)?;
+        tree.file(
+            "/usr/share/ingot/sbom.spdx.json",
+            0o644,
+            Content::Bytes(bill.into_bytes()),
+            root::MADE,
+        )?;
         self.write("root.txt", "the listing of the root", tree.text().as_bytes())?;
         let refused = refuse::check(&tree).map_err(|source| BuildError::Inputs { source })?;
         if refused.is_empty() {
@@ -326,8 +368,10 @@ impl Job<'_> {
         // The salt follows the content: two images share no hashes, and equal content gives an equal tree.
         let (content, _) = digest::of_file(&image).map_err(write)?;
         let mut salt = [0; 32];
-        hex::decode_to_slice(&content, &mut salt).map_err(|error| write(std::io::Error::other(error)))?;
-        let mut file = std::fs::File::options().read(true).write(true).open(&image).map_err(write)?;
+        hex::decode_to_slice(&content, &mut salt)
+            .map_err(|error| write(std::io::Error::other(error)))?;
+        let mut file =
+            std::fs::File::options().read(true).write(true).open(&image).map_err(write)?;
         verity::append(&mut file, &salt, &uuid).map_err(write)
     }
 
@@ -342,9 +386,16 @@ impl Job<'_> {
         own.iter().chain(&kernel.command_line).cloned().collect::<Vec<_>>().join(" ")
     }
 
-    fn boot(&self, kernel: &Package, others: &[Package], modules: &ModuleSet, command_line: &str) -> Result<(), BuildError> {
+    fn boot(
+        &self,
+        kernel: &Package,
+        others: &[Package],
+        modules: &ModuleSet,
+        command_line: &str,
+    ) -> Result<(), BuildError> {
         let read = |source| BuildError::Inputs { source };
-        let linux = fs_err::read(kernel.dir.join(format!("boot/vmlinuz-{}", modules.release))).map_err(read)?;
+        let linux = fs_err::read(kernel.dir.join(format!("boot/vmlinuz-{}", modules.release)))
+            .map_err(read)?;
         self.write("vmlinuz", "the kernel", &linux)?;
         let planned = initrd::plan(modules, &self.recipe.initrd)?;
         let first = self.recipe.binaries.iter().find(|binary| binary.path == "initrd");
@@ -377,12 +428,15 @@ impl Job<'_> {
             // No menu, and no way to type another command line on the console.
             ("loader/loader.conf", b"timeout 0\neditor no\nauto-entries no\n"),
         ];
-        let disk = raw::Disk { seed: &self.inputs.digest, esp: &esp, root: &self.work.join("root.img") };
-        raw::write(&disk, &self.work.join("disk.raw")).map_err(|source| BuildError::Write { what: "the disk", source })
+        let disk =
+            raw::Disk { seed: &self.inputs.digest, esp: &esp, root: &self.work.join("root.img") };
+        raw::write(&disk, &self.work.join("disk.raw"))
+            .map_err(|source| BuildError::Write { what: "the disk", source })
     }
 
     fn write(&self, name: &str, what: &'static str, bytes: &[u8]) -> Result<(), BuildError> {
-        fs_err::write(self.work.join(name), bytes).map_err(|source| BuildError::Write { what, source })
+        fs_err::write(self.work.join(name), bytes)
+            .map_err(|source| BuildError::Write { what, source })
     }
 }
 

@@ -43,7 +43,10 @@ const LIBRARY_DIRS: &[&str] =
 ///
 /// # Errors
 /// [`ElfError`].
-pub fn closure(program: &Path, packages: &[PathBuf]) -> Result<BTreeMap<String, PathBuf>, ElfError> {
+pub fn closure(
+    program: &Path,
+    packages: &[PathBuf],
+) -> Result<BTreeMap<String, PathBuf>, ElfError> {
     let mut found = BTreeMap::new();
     let mut left = vec![program.to_owned()];
     while let Some(file) = left.pop() {
@@ -51,8 +54,10 @@ pub fn closure(program: &Path, packages: &[PathBuf]) -> Result<BTreeMap<String, 
             if found.contains_key(&library) {
                 continue;
             }
-            let path = find(&library, packages)
-                .ok_or_else(|| ElfError::NoLibrary { program: file.clone(), library: library.clone() })?;
+            let path = find(&library, packages).ok_or_else(|| ElfError::NoLibrary {
+                program: file.clone(),
+                library: library.clone(),
+            })?;
             left.push(path.clone());
             found.insert(library, path);
         }
@@ -61,7 +66,8 @@ pub fn closure(program: &Path, packages: &[PathBuf]) -> Result<BTreeMap<String, 
 }
 
 fn find(library: &str, packages: &[PathBuf]) -> Option<PathBuf> {
-    let candidates = packages.iter().flat_map(|package| LIBRARY_DIRS.iter().map(move |dir| package.join(dir)));
+    let candidates =
+        packages.iter().flat_map(|package| LIBRARY_DIRS.iter().map(move |dir| package.join(dir)));
     candidates.map(|dir| dir.join(library)).find(|path| path.is_file())
 }
 

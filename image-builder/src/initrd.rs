@@ -63,7 +63,9 @@ fn add<'a>(planned: &mut Vec<Planned<'a>>, module: &'a Module, patterns: &[Strin
 /// Hardware patterns of a module by name; none for one that is built in. The recipe may narrow them.
 fn patterns_of(set: &ModuleSet, recipe: &Initrd, name: &str) -> Result<Vec<String>, ModuleError> {
     let order = set.with_needs(&[name.to_owned()])?;
-    if let Some(narrow) = recipe.narrow.get(name).filter(|narrow| !narrow.is_empty() && !order.is_empty()) {
+    if let Some(narrow) =
+        recipe.narrow.get(name).filter(|narrow| !narrow.is_empty() && !order.is_empty())
+    {
         return Ok(narrow.split_whitespace().map(str::to_owned).collect());
     }
     // The module itself is the last of what it needs. Names that are no hardware identifiers have no colon.
@@ -89,7 +91,11 @@ pub fn list(planned: &[Planned<'_>]) -> String {
 ///
 /// # Errors
 /// A module file that cannot be read.
-pub fn entries(set: &ModuleSet, planned: &[Planned<'_>], first: Vec<u8>) -> std::io::Result<Vec<Entry>> {
+pub fn entries(
+    set: &ModuleSet,
+    planned: &[Planned<'_>],
+    first: Vec<u8>,
+) -> std::io::Result<Vec<Entry>> {
     let directories = ["dev", "modules", "proc", "sys", "sysroot"];
     let mut entries: Vec<Entry> = directories.iter().map(|path| Entry::directory(path)).collect();
     // Before devtmpfs is mounted the kernel opens this for the first program's output.

@@ -48,7 +48,8 @@ pub fn collect(
     }
     let revision = revision(&options.workspace);
     let crates = crates(&options.workspace, recipe)?;
-    let libraries: Vec<String> = crates.iter().map(|one| format!("{} {}", one.name, one.version)).collect();
+    let libraries: Vec<String> =
+        crates.iter().map(|one| format!("{} {}", one.name, one.version)).collect();
     let mut plain = recipe.clone();
     // Where extra files lie on this machine does not matter, only what is in them.
     for file in &mut plain.files {
@@ -64,23 +65,38 @@ pub fn collect(
         "revision": revision,
         "crates": libraries,
     });
-    Ok(Inputs { digest: digest::of_bytes(all.to_string().as_bytes()), revision, program_sizes, crates })
+    Ok(Inputs {
+        digest: digest::of_bytes(all.to_string().as_bytes()),
+        revision,
+        program_sizes,
+        crates,
+    })
 }
 
 /// Commit of the checkout, `+changes` when tracked files differ from it; `unknown` without git.
 fn revision(workspace: &Path) -> String {
     let git = |arguments: &[&str]| {
-        let result = Command::new("git").arg("-C").arg(workspace).args(arguments).stdin(Stdio::null()).output().ok()?;
+        let result = Command::new("git")
+            .arg("-C")
+            .arg(workspace)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .ok()?;
         result.status.success().then(|| String::from_utf8_lossy(&result.stdout).trim().to_owned())
     };
     let Some(commit) = git(&["rev-parse", "HEAD"]) else { return "unknown".to_owned() };
-    let changed = git(&["status", "--porcelain", "--untracked-files=no"]).is_none_or(|text| !text.is_empty());
+    let changed =
+        git(&["status", "--porcelain", "--untracked-files=no"]).is_none_or(|text| !text.is_empty());
     if changed { format!("{commit}+changes") } else { commit }
 }
 
 /// Digest of the builder's own sources: another builder may build other bytes.
 fn builder(workspace: &Path) -> std::io::Result<String> {
-    let mut left = vec![workspace.join("image-builder/src"), workspace.join("lib/machine-config/src/layout.rs")];
+    let mut left = vec![
+        workspace.join("image-builder/src"),
+        workspace.join("lib/machine-config/src/layout.rs"),
+    ];
     let mut parts = BTreeMap::new();
     while let Some(path) = left.pop() {
         if path.is_dir() {
@@ -100,7 +116,13 @@ fn crates(workspace: &Path, recipe: &Recipe) -> std::io::Result<Vec<Crate>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let result = Command::new(cargo)
         .current_dir(workspace)
-        .args(["metadata", "--format-version=1", "--offline", "--filter-platform", crate::binaries::TARGET])
+        .args([
+            "metadata",
+            "--format-version=1",
+            "--offline",
+            "--filter-platform",
+            crate::binaries::TARGET,
+        ])
         .stdin(Stdio::null())
         .output()?;
     if !result.status.success() {

@@ -7,6 +7,7 @@
 
 pub mod binaries;
 pub mod build;
+pub mod customize;
 pub mod digest;
 pub mod elf;
 pub mod formats;
@@ -14,6 +15,7 @@ pub mod initrd;
 pub mod inputs;
 pub mod manifest;
 pub mod modules;
+pub mod plan;
 pub mod progress;
 pub mod recipe;
 pub mod root;
@@ -24,4 +26,5 @@ pub mod tree;
 pub mod write;
 
 pub use build::{BuildError, BuildOptions, Built, Variant, build};
+pub use customize::customize;
 pub use manifest::Manifest;

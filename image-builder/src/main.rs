@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use ingot_image_builder::progress::{Progress as _, Terminal};
 use ingot_image_builder::recipe;
 use ingot_image_builder::tools::{Lock, LockMode, Tools};
-use ingot_image_builder::{BuildOptions, build};
+use ingot_image_builder::{BuildOptions, build, customize, plan};
 
 /// Builds bootable Ingot images.
 #[derive(Debug, Parser)]
@@ -43,6 +43,21 @@ enum Verb {
         /// Take finished programs from this directory instead of compiling them.
         #[arg(long)]
         programs: Option<PathBuf>,
+        /// Print what would be done, and do nothing.
+        #[arg(long)]
+        plan: bool,
+    },
+    /// Put a machine config into a raw disk image, without building anything.
+    Customize {
+        /// The image to start from; it is not changed.
+        #[arg(long)]
+        image: PathBuf,
+        /// The machine config.
+        #[arg(long)]
+        config: PathBuf,
+        /// The image to write.
+        #[arg(long)]
+        output: PathBuf,
     },
     /// Write configs/images/packages.lock anew, with the newest version of every package of every recipe.
     Lock,
@@ -65,8 +80,14 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             let tools = Tools::ensure(&arguments.target_dir, &progress)?;
             println!("{}", tools.sysroot().display());
         }
-        Verb::Build { profile, locked, force, programs } => {
-            let mut options = BuildOptions::new(&arguments.workspace, &arguments.target_dir, profile);
+        Verb::Build { profile, plan: true, .. } => {
+            let options = BuildOptions::new(&arguments.workspace, &arguments.target_dir, profile);
+            print!("{}", plan::plan(&build::load(&options)?));
+        }
+        Verb::Customize { image, config, output } => customize(image, config, output)?,
+        Verb::Build { profile, locked, force, programs, plan: false } => {
+            let mut options =
+                BuildOptions::new(&arguments.workspace, &arguments.target_dir, profile);
             options.lock_mode = if *locked { LockMode::Locked } else { LockMode::Prefer };
             options.force = *force;
             options.programs.clone_from(programs);

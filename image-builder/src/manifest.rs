@@ -72,7 +72,8 @@ impl Manifest {
     #[must_use]
     pub fn outputs_are_there(&self, directory: &Path) -> bool {
         let there = |(name, output): (&String, &Output)| {
-            std::fs::metadata(directory.join(name)).is_ok_and(|metadata| metadata.len() == output.size)
+            std::fs::metadata(directory.join(name))
+                .is_ok_and(|metadata| metadata.len() == output.size)
         };
         !self.outputs.is_empty() && self.outputs.iter().all(there)
     }

@@ -53,7 +53,9 @@ pub enum ModuleError {
         path: PathBuf,
     },
     /// The recipe names something the kernel does not have.
-    #[error("the recipe names kernel module {name}, which this kernel has neither as a module nor built in")]
+    #[error(
+        "the recipe names kernel module {name}, which this kernel has neither as a module nor built in"
+    )]
     Unknown {
         /// Name or path prefix.
         name: String,
@@ -91,10 +93,15 @@ impl ModuleSet {
             fs_err::rename(&partial, &dir).map_err(read)?;
         }
         let mut modules = BTreeMap::new();
-        for path in files(&dir).map_err(read)?.iter().filter(|path| path.extension().is_some_and(|e| e == "ko")) {
+        for path in files(&dir)
+            .map_err(read)?
+            .iter()
+            .filter(|path| path.extension().is_some_and(|e| e == "ko"))
+        {
             let bytes = fs_err::read(path).map_err(read)?;
             let relative = path.strip_prefix(&dir).unwrap_or(path).to_string_lossy().into_owned();
-            let module = parse(&relative, &bytes).ok_or_else(|| ModuleError::NotAModule { path: path.clone() })?;
+            let module = parse(&relative, &bytes)
+                .ok_or_else(|| ModuleError::NotAModule { path: path.clone() })?;
             modules.insert(module.name.clone(), module);
         }
         let builtin = fs_err::read_to_string(dir.join("modules.builtin")).map_err(read)?;
@@ -106,7 +113,11 @@ impl ModuleSet {
     ///
     /// # Errors
     /// [`ModuleError::Unknown`] for an `include` that matches nothing.
-    pub fn select(&self, include: &[String], exclude: &[String]) -> Result<Vec<&Module>, ModuleError> {
+    pub fn select(
+        &self,
+        include: &[String],
+        exclude: &[String],
+    ) -> Result<Vec<&Module>, ModuleError> {
         let mut names = BTreeSet::new();
         for prefix in include {
             let found: Vec<&str> = self
@@ -186,7 +197,12 @@ impl ModuleSet {
         text
     }
 
-    fn visit_hard<'a>(&'a self, name: &str, seen: &mut BTreeSet<&'a str>, order: &mut Vec<&'a str>) {
+    fn visit_hard<'a>(
+        &'a self,
+        name: &str,
+        seen: &mut BTreeSet<&'a str>,
+        order: &mut Vec<&'a str>,
+    ) {
         let Some(module) = self.modules.get(name) else { return };
         if seen.insert(&module.name) {
             for need in &module.depends {
@@ -202,7 +218,9 @@ impl ModuleSet {
 pub fn alias_text(selection: &[&Module]) -> String {
     let mut lines: Vec<String> = selection
         .iter()
-        .flat_map(|module| module.aliases.iter().map(|alias| format!("alias {alias} {}\n", module.name)))
+        .flat_map(|module| {
+            module.aliases.iter().map(|alias| format!("alias {alias} {}\n", module.name))
+        })
         .collect();
     lines.sort();
     lines.concat()
@@ -213,7 +231,9 @@ pub fn alias_text(selection: &[&Module]) -> String {
 pub fn softdep_text(selection: &[&Module]) -> String {
     let mut lines: Vec<String> = selection
         .iter()
-        .flat_map(|module| module.softdeps.iter().map(|text| format!("softdep {} {text}\n", module.name)))
+        .flat_map(|module| {
+            module.softdeps.iter().map(|text| format!("softdep {} {text}\n", module.name))
+        })
         .collect();
     lines.sort();
     lines.concat()
@@ -280,7 +300,10 @@ pub fn split_signature(file: &[u8]) -> (&[u8], Option<&[u8]>) {
     let whole = (file, None);
     let Some(rest) = file.strip_suffix(SIGNATURE_MARK) else { return whole };
     // Before the mark: twelve bytes, the last four of them the length of the signature before them, big-endian.
-    let Some(length) = rest.last_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes) as usize) else { return whole };
+    let Some(length) = rest.last_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes) as usize)
+    else {
+        return whole;
+    };
     match rest.len().checked_sub(12 + length).and_then(|at| file.split_at_checked(at)) {
         Some((module, signature)) => (module, Some(signature)),
         None => whole,
@@ -317,7 +340,9 @@ fn parse(path: &str, bytes: &[u8]) -> Option<Module> {
         let Ok(text) = std::str::from_utf8(field) else { continue };
         let Some((key, value)) = text.split_once('=') else { continue };
         match key {
-            "depends" => module.depends.extend(value.split(',').filter(|name| !name.is_empty()).map(module_name)),
+            "depends" => module
+                .depends
+                .extend(value.split(',').filter(|name| !name.is_empty()).map(module_name)),
             "alias" => module.aliases.push(value.to_owned()),
             "softdep" => {
                 module.softdeps.push(value.to_owned());
@@ -369,7 +394,8 @@ mod tests {
 
     #[test]
     fn what_a_module_needs_comes_before_it() {
-        let set = set(&[("kernel/a.ko", &["b", "c"]), ("kernel/b.ko", &["c"]), ("kernel/c.ko", &[])]);
+        let set =
+            set(&[("kernel/a.ko", &["b", "c"]), ("kernel/b.ko", &["c"]), ("kernel/c.ko", &[])]);
         let order = set.with_needs(&["a".to_owned()]).expect("known");
         assert_eq!(names(&order), ["c", "b", "a"]);
     }
@@ -382,16 +408,25 @@ mod tests {
 
     #[test]
     fn the_dep_index_lists_what_loads_first_last() {
-        let set = set(&[("kernel/a.ko", &["b", "c"]), ("kernel/b.ko", &["c"]), ("kernel/c.ko", &[])]);
+        let set =
+            set(&[("kernel/a.ko", &["b", "c"]), ("kernel/b.ko", &["c"]), ("kernel/c.ko", &[])]);
         let all = set.select(&["kernel/".to_owned()], &[]).expect("known");
         let text = set.dep_text(&all);
-        assert_eq!(text, "kernel/a.ko: kernel/b.ko kernel/c.ko\nkernel/b.ko: kernel/c.ko\nkernel/c.ko:\n");
+        assert_eq!(
+            text,
+            "kernel/a.ko: kernel/b.ko kernel/c.ko\nkernel/b.ko: kernel/c.ko\nkernel/c.ko:\n"
+        );
     }
 
     #[test]
     fn a_directory_selects_what_is_below_and_drags_in_what_it_needs() {
-        let set = set(&[("kernel/fs/x/x.ko", &["far"]), ("kernel/lib/far.ko", &[]), ("kernel/fs/y/y.ko", &[])]);
-        let found = set.select(&["kernel/fs/".to_owned()], &["kernel/fs/y/".to_owned()]).expect("known");
+        let set = set(&[
+            ("kernel/fs/x/x.ko", &["far"]),
+            ("kernel/lib/far.ko", &[]),
+            ("kernel/fs/y/y.ko", &[]),
+        ]);
+        let found =
+            set.select(&["kernel/fs/".to_owned()], &["kernel/fs/y/".to_owned()]).expect("known");
         assert_eq!(names(&found), ["far", "x"]);
     }
 
@@ -405,7 +440,9 @@ mod tests {
 
     #[test]
     fn a_signature_is_split_off_so_that_both_parts_make_the_file_again() {
-        let signed = [b"\x7fELF module".as_slice(), b"sig", &[0; 8], &3_u32.to_be_bytes(), SIGNATURE_MARK].concat();
+        let signed =
+            [b"\x7fELF module".as_slice(), b"sig", &[0; 8], &3_u32.to_be_bytes(), SIGNATURE_MARK]
+                .concat();
         let (module, signature) = split_signature(&signed);
         assert_eq!(module, b"\x7fELF module");
         assert_eq!([module, signature.expect("a signature")].concat(), signed);

@@ -227,7 +227,11 @@ impl Recipe {
         let path = directory.join(format!("{name}.toml"));
         if name.contains(['/', '.']) || !path.exists() {
             let known = names(directory).join(", ");
-            return Err(RecipeError::Unknown { name: name.to_owned(), directory: directory.to_owned(), known });
+            return Err(RecipeError::Unknown {
+                name: name.to_owned(),
+                directory: directory.to_owned(),
+                known,
+            });
         }
         let table = merged(directory, &path, 0)?;
         table.try_into().map_err(|source| RecipeError::Parse { path, source: Box::new(source) })
@@ -239,7 +243,13 @@ impl Recipe {
 pub fn names(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
-        .filter_map(|entry| entry.file_name().to_str().and_then(|name| name.strip_suffix(".toml")).map(str::to_owned))
+        .filter_map(|entry| {
+            entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.strip_suffix(".toml"))
+                .map(str::to_owned)
+        })
         .collect();
     names.sort();
     names
@@ -249,9 +259,11 @@ fn merged(directory: &Path, path: &Path, depth: usize) -> Result<toml::Table, Re
     if depth > MAX_DEPTH {
         return Err(RecipeError::Depth { path: path.to_owned() });
     }
-    let text = std::fs::read_to_string(path).map_err(|source| RecipeError::Read { path: path.to_owned(), source })?;
-    let mut table: toml::Table =
-        text.parse().map_err(|source| RecipeError::Parse { path: path.to_owned(), source: Box::new(source) })?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| RecipeError::Read { path: path.to_owned(), source })?;
+    let mut table: toml::Table = text
+        .parse()
+        .map_err(|source| RecipeError::Parse { path: path.to_owned(), source: Box::new(source) })?;
     let Some(toml::Value::String(base)) = table.remove("extends") else { return Ok(table) };
     let mut whole = merged(directory, &directory.join(format!("{base}.toml")), depth + 1)?;
     merge(&mut whole, table);
@@ -304,7 +316,8 @@ mod tests {
     #[test]
     fn a_recipe_with_an_unknown_key_is_refused() {
         let dir = tempfile::tempdir().expect("directory");
-        std::fs::write(dir.path().join("x.toml"), "name = \"x\"\ncolour = \"red\"\n").expect("recipe");
+        std::fs::write(dir.path().join("x.toml"), "name = \"x\"\ncolour = \"red\"\n")
+            .expect("recipe");
         assert!(matches!(Recipe::load(dir.path(), "x"), Err(RecipeError::Parse { .. })));
     }
 

@@ -53,7 +53,10 @@ const LINKS: &[(&str, &str)] = &[
 
 /// Small files every node has. Nobody logs in: the user table is for names in listings.
 const FILES: &[(&str, &str)] = &[
-    ("/etc/passwd", "root:x:0:0:root:/root:/nonexistent\nnobody:x:65534:65534:nobody:/nonexistent:/nonexistent\n"),
+    (
+        "/etc/passwd",
+        "root:x:0:0:root:/root:/nonexistent\nnobody:x:65534:65534:nobody:/nonexistent:/nonexistent\n",
+    ),
     ("/etc/group", "root:x:0:\nnogroup:x:65534:\n"),
 ];
 
@@ -131,7 +134,12 @@ pub fn assemble(parts: &Parts<'_>) -> Result<Tree, RootError> {
     add_modules(&mut tree, parts)?;
     add_certificates(&mut tree, parts.packages)?;
     for file in &parts.recipe.files {
-        tree.file(&file.path, file.mode, Content::Path(parts.recipe_dir.join(&file.from)), "recipe")?;
+        tree.file(
+            &file.path,
+            file.mode,
+            Content::Path(parts.recipe_dir.join(&file.from)),
+            "recipe",
+        )?;
     }
     for image in &parts.recipe.images {
         add_image(&mut tree, image, own(parts, &image.name)?)?;
@@ -238,7 +246,8 @@ fn add_modules(tree: &mut Tree, parts: &Parts<'_>) -> Result<(), RootError> {
 /// All certificates of the package in one file, in the order of their names.
 fn add_certificates(tree: &mut Tree, packages: &[Package]) -> Result<(), RootError> {
     let read = |source| RootError::Read { source };
-    let Some(package) = packages.iter().find(|package| package.locked.name == "ca-certificates") else {
+    let Some(package) = packages.iter().find(|package| package.locked.name == "ca-certificates")
+    else {
         return Ok(());
     };
     let dir = package.dir.join("usr/share/ca-certificates/mozilla");
@@ -248,7 +257,9 @@ fn add_certificates(tree: &mut Tree, packages: &[Package]) -> Result<(), RootErr
     }
     files.sort();
     let mut bundle = String::new();
-    for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "crt")) {
+    for file in
+        files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "crt"))
+    {
         bundle.push_str(fs_err::read_to_string(file).map_err(read)?.trim_end());
         bundle.push('\n');
     }
@@ -272,7 +283,9 @@ fn add_image(tree: &mut Tree, image: &BundledImage, program: PathBuf) -> Result<
     });
     let text = format!("{config:#}\n");
     tree.file(&format!("{dir}/config.json"), 0o644, Content::Bytes(text.into_bytes()), MADE)?;
-    for (below, mode) in [("dev", 0o755), ("etc", 0o755), ("proc", 0o555), ("sys", 0o555), ("tmp", 0o755)] {
+    for (below, mode) in
+        [("dev", 0o755), ("etc", 0o755), ("proc", 0o555), ("sys", 0o555), ("tmp", 0o755)]
+    {
         tree.directory(&format!("{dir}/rootfs/{below}"), mode)?;
     }
     let passwd = "root:x:0:0:root:/:/nonexistent\n";

@@ -19,7 +19,14 @@ pub struct Crate {
 
 /// Makes the document's text. `seed` names the document; nothing in it depends on time or machine.
 #[must_use]
-pub fn document(name: &str, version: &str, seed: &str, packages: &[Locked], crates: &[Crate], files: &[Listed]) -> String {
+pub fn document(
+    name: &str,
+    version: &str,
+    seed: &str,
+    packages: &[Locked],
+    crates: &[Crate],
+    files: &[Listed],
+) -> String {
     let mut all = vec![json!({
         "SPDXID": "SPDXRef-Package-ingot",
         "name": "ingot",
@@ -135,8 +142,14 @@ mod tests {
             sha256: "aa".to_owned(),
             stands_for: None,
         };
-        let listed = Listed { path: "usr/lib64/x".to_owned(), sha256: "bb".to_owned(), size: 1, origin: "libc6".to_owned() };
-        let library = Crate { name: "serde".to_owned(), version: "1.0.0".to_owned(), license: None };
+        let listed = Listed {
+            path: "usr/lib64/x".to_owned(),
+            sha256: "bb".to_owned(),
+            size: 1,
+            origin: "libc6".to_owned(),
+        };
+        let library =
+            Crate { name: "serde".to_owned(), version: "1.0.0".to_owned(), license: None };
         let text = document("vm", "0.1.0", "seed", &[package], &[library], &[listed]);
         let value: Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(value["spdxVersion"], "SPDX-2.3");

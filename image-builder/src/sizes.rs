@@ -28,7 +28,12 @@ fn part_of(path: &str, origin: &str) -> &'static str {
 }
 
 /// Measures every part. `work` holds the deliverables and is used for scratch files.
-pub(crate) fn measure(tools: &Tools, work: &Path, tree: &Tree, recipe: &Recipe) -> Result<Vec<PartSize>, BuildError> {
+pub(crate) fn measure(
+    tools: &Tools,
+    work: &Path,
+    tree: &Tree,
+    recipe: &Recipe,
+) -> Result<Vec<PartSize>, BuildError> {
     let error = |source| BuildError::Write { what: "the size table", source };
     let mut sizes = Vec::new();
     for (name, part) in [("vmlinuz", "kernel"), ("initrd.img", "initrd")] {

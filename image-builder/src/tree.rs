@@ -62,7 +62,9 @@ pub enum TreeError {
         path: String,
     },
     /// A file for the tree is a device, a socket or a pipe.
-    #[error("{path} is neither a file, a directory nor a symbolic link; an image holds nothing else")]
+    #[error(
+        "{path} is neither a file, a directory nor a symbolic link; an image holds nothing else"
+    )]
     Special {
         /// Path on the build machine.
         path: PathBuf,
@@ -127,7 +129,13 @@ impl Tree {
     ///
     /// # Errors
     /// [`TreeError::BadPath`], [`TreeError::Twice`].
-    pub fn file(&mut self, path: &str, mode: u32, content: Content, origin: &str) -> Result<(), TreeError> {
+    pub fn file(
+        &mut self,
+        path: &str,
+        mode: u32,
+        content: Content,
+        origin: &str,
+    ) -> Result<(), TreeError> {
         self.insert(path, Node::File { mode, content, origin: origin.to_owned() })
     }
 
@@ -180,7 +188,9 @@ impl Tree {
         let mut writer = tar::Writer::new(out);
         for (path, node) in &self.nodes {
             match node {
-                Node::Directory { mode } => writer.entry(path, *mode, tar::Kind::Directory).map_err(read)?,
+                Node::Directory { mode } => {
+                    writer.entry(path, *mode, tar::Kind::Directory).map_err(read)?
+                }
                 Node::Symlink { target } => {
                     writer.entry(path, 0o777, tar::Kind::Symlink { target }).map_err(read)?;
                 }
@@ -210,7 +220,9 @@ impl Tree {
             let Node::File { content, origin, .. } = node else { continue };
             let (sha256, size) = match content {
                 Content::Bytes(bytes) => (digest::of_bytes(bytes), bytes.len() as u64),
-                Content::Path(from) => digest::of_file(from).map_err(|source| TreeError::Read { source })?,
+                Content::Path(from) => {
+                    digest::of_file(from).map_err(|source| TreeError::Read { source })?
+                }
             };
             list.push(Listed { path: path.clone(), sha256, size, origin: origin.clone() });
         }
@@ -283,14 +295,20 @@ mod tests {
         tree.file("/usr/bin/a", 0o755, Content::Bytes(vec![1]), "x").expect("new");
         assert_eq!(tree.text(), "d 0755 /usr\nd 0755 /usr/bin\nf 0755 /usr/bin/a\n");
         assert!(matches!(tree.symlink("/usr/bin/a", "b"), Err(TreeError::Twice { .. })));
-        assert!(matches!(tree.file("/usr/bin/a/b", 0o644, Content::Bytes(vec![]), "x"), Err(TreeError::Twice { .. })));
+        assert!(matches!(
+            tree.file("/usr/bin/a/b", 0o644, Content::Bytes(vec![]), "x"),
+            Err(TreeError::Twice { .. })
+        ));
     }
 
     #[test]
     fn paths_that_leave_the_tree_are_refused() {
         let mut tree = Tree::default();
         for path in ["etc/a", "/../a", "/a//b", "/a/./b", "/"] {
-            assert!(matches!(tree.directory(path, 0o755), Err(TreeError::BadPath { .. })), "{path}");
+            assert!(
+                matches!(tree.directory(path, 0o755), Err(TreeError::BadPath { .. })),
+                "{path}"
+            );
         }
     }
 

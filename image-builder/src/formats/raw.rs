@@ -42,7 +42,10 @@ pub fn write(disk: &Disk<'_>, path: &Path) -> std::io::Result<()> {
             let length = root.metadata()?.len();
             if length > part.size {
                 let needs = length >> 20;
-                let text = format!("the root needs {needs} MiB and its partition has {} MiB", part.size >> 20);
+                let text = format!(
+                    "the root needs {needs} MiB and its partition has {} MiB",
+                    part.size >> 20
+                );
                 return Err(std::io::Error::other(text));
             }
             copy_sparse(&mut root, &mut file, part.offset)?;
@@ -52,8 +55,13 @@ pub fn write(disk: &Disk<'_>, path: &Path) -> std::io::Result<()> {
 }
 
 /// Copies everything from `from` to `to` at `offset`, leaving out blocks of zeros. `to` must read as zeros there.
-pub(crate) fn copy_sparse(from: &mut impl Read, to: &mut (impl Write + Seek), offset: u64) -> std::io::Result<()> {
-    let mut block = vec![0_u8; 64 << 10];
+pub(crate) fn copy_sparse(
+    from: &mut impl Read,
+    to: &mut (impl Write + Seek),
+    offset: u64,
+) -> std::io::Result<()> {
+    let zeros = vec![0_u8; 64 << 10];
+    let mut block = zeros.clone();
     let mut at = offset;
     loop {
         let mut filled = 0;
@@ -67,7 +75,7 @@ pub(crate) fn copy_sparse(from: &mut impl Read, to: &mut (impl Write + Seek), of
         if filled == 0 {
             return Ok(());
         }
-        if block[..filled].iter().any(|byte| *byte != 0) {
+        if block[..filled] != zeros[..filled] {
             to.seek(SeekFrom::Start(at))?;
             to.write_all(&block[..filled])?;
         }
@@ -91,7 +99,8 @@ mod tests {
     #[test]
     fn the_root_lies_in_its_partition_and_the_esp_holds_its_files() {
         let dir = tempfile::tempdir().expect("directory");
-        let mut disk = File::options().read(true).write(true).open(sample(dir.path(), "a")).expect("disk");
+        let mut disk =
+            File::options().read(true).write(true).open(sample(dir.path(), "a")).expect("disk");
         let (offset, _) = gpt::find(&mut disk, "ROOT-A").expect("partition");
         let mut start = [0; 4];
         disk.seek(SeekFrom::Start(offset)).expect("seek");
@@ -101,7 +110,8 @@ mod tests {
         disk.read_exact(&mut start[..3]).expect("read");
         assert_eq!(&start[..3], b"end");
         let (offset, size) = gpt::find(&mut disk, "ESP").expect("partition");
-        let conf = fat::get(fat::Window::new(&disk, offset, size), "loader/loader.conf").expect("file");
+        let conf =
+            fat::get(fat::Window::new(&disk, offset, size), "loader/loader.conf").expect("file");
         assert_eq!(conf, b"timeout 0\n");
     }
 

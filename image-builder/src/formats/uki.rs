@@ -28,8 +28,12 @@ pub struct Uki<'a> {
 pub fn build(uki: &Uki<'_>) -> Result<Vec<u8>, PeError> {
     let plain = |name, data: &[u8]| Section { name, data: data.to_vec(), memory: 0, code: false };
     // The kernel comes last: it unpacks itself in place, and nothing may lie behind it.
-    let kernel =
-        Section { name: ".linux", data: uki.kernel.to_vec(), memory: pe::memory_size(uki.kernel)?, code: true };
+    let kernel = Section {
+        name: ".linux",
+        data: uki.kernel.to_vec(),
+        memory: pe::memory_size(uki.kernel)?,
+        code: true,
+    };
     let sections = [
         plain(".osrel", uki.os_release.as_bytes()),
         plain(".cmdline", uki.command_line.as_bytes()),

@@ -25,11 +25,70 @@ impl std::fmt::Display for Refusal {
 /// Names of shells, interpreters, and programs that start others on request. Version numbers behind them are ignored
 /// (`python3.13`, `lua5.4`).
 const NAMES: &[&str] = &[
-    "ash", "awk", "bash", "busybox", "csh", "dash", "elvish", "env", "expect", "fish", "gawk", "gdb", "gdbserver",
-    "guile", "irb", "java", "jjs", "jq", "jrunscript", "ksh", "lksh", "lua", "luajit", "m4", "make", "mawk", "mksh",
-    "nawk", "node", "nodejs", "nu", "original-awk", "osh", "pdksh", "perl", "php", "posh", "pwsh", "pypy", "python",
-    "rbash", "rc", "rksh", "ruby", "rzsh", "sash", "screen", "script", "sed", "sh", "socat", "static-sh", "su", "sudo",
-    "tclsh", "tcsh", "tmux", "toybox", "vi", "vim", "wish", "xonsh", "yash", "zsh",
+    "ash",
+    "awk",
+    "bash",
+    "busybox",
+    "csh",
+    "dash",
+    "elvish",
+    "env",
+    "expect",
+    "fish",
+    "gawk",
+    "gdb",
+    "gdbserver",
+    "guile",
+    "irb",
+    "java",
+    "jjs",
+    "jq",
+    "jrunscript",
+    "ksh",
+    "lksh",
+    "lua",
+    "luajit",
+    "m4",
+    "make",
+    "mawk",
+    "mksh",
+    "nawk",
+    "node",
+    "nodejs",
+    "nu",
+    "original-awk",
+    "osh",
+    "pdksh",
+    "perl",
+    "php",
+    "posh",
+    "pwsh",
+    "pypy",
+    "python",
+    "rbash",
+    "rc",
+    "rksh",
+    "ruby",
+    "rzsh",
+    "sash",
+    "screen",
+    "script",
+    "sed",
+    "sh",
+    "socat",
+    "static-sh",
+    "su",
+    "sudo",
+    "tclsh",
+    "tcsh",
+    "tmux",
+    "toybox",
+    "vi",
+    "vim",
+    "wish",
+    "xonsh",
+    "yash",
+    "zsh",
 ];
 
 /// Strings that give an interpreter away under any name, and what they give away.
@@ -39,8 +98,8 @@ const MARKS: &[(&[u8], &str)] = &[
     (b"toybox help", "Toybox"),
     (b"GNU bash, version", "bash"),
     (b"BASH_VERSINFO", "bash"),
-    (b"OPTIND=1\0PS1=$ ", "dash"),
-    (b"PS1=$ \0PS2=> \0PS4=+ ", "an Almquist shell"),
+    (b"OPTIND=1\0", "an Almquist shell"),
+    (b"PS4=+ \0", "a shell"),
     (b"@(#)MIRBSD KSH", "mksh"),
     (b"ZSH_VERSION", "zsh"),
     (b"fish_greeting", "fish"),
@@ -93,7 +152,8 @@ pub fn check(tree: &Tree) -> std::io::Result<Vec<Refusal>> {
 }
 
 fn mode_reasons(mode: u32) -> impl Iterator<Item = String> {
-    let set_id = (mode & 0o6000 != 0).then(|| "runs with its owner's rights (set-uid or set-gid)".to_owned());
+    let set_id = (mode & 0o6000 != 0)
+        .then(|| "runs with its owner's rights (set-uid or set-gid)".to_owned());
     let writable = (mode & 0o002 != 0).then(|| "a file that everybody may write to".to_owned());
     set_id.into_iter().chain(writable)
 }
@@ -119,7 +179,8 @@ fn content_reason(content: &Content) -> std::io::Result<Option<String>> {
     };
     if bytes.starts_with(b"#!") {
         let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let line = String::from_utf8_lossy(line.get(..line.len().min(80)).unwrap_or(line)).into_owned();
+        let line =
+            String::from_utf8_lossy(line.get(..line.len().min(80)).unwrap_or(line)).into_owned();
         return Ok(Some(format!("a script that wants an interpreter ({line})")));
     }
     if !bytes.starts_with(b"\x7fELF") {
@@ -157,7 +218,18 @@ mod tests {
 
     #[test]
     fn shells_and_interpreters_are_refused_by_name() {
-        for name in ["sh", "bash", "dash", "busybox", "python3", "python3.13", "perl", "lua5.4", "mawk", "env"] {
+        for name in [
+            "sh",
+            "bash",
+            "dash",
+            "busybox",
+            "python3",
+            "python3.13",
+            "perl",
+            "lua5.4",
+            "mawk",
+            "env",
+        ] {
             assert!(!reasons(&format!("/usr/bin/{name}"), 0o755, ELF).is_empty(), "{name}");
         }
     }
@@ -174,7 +246,10 @@ mod tests {
         for (mark, what) in MARKS {
             let content = [ELF, b"\0", mark, b"\0"].concat();
             let found = reasons("/usr/bin/innocent", 0o755, &content);
-            assert!(found.iter().any(|reason| reason.contains("whatever it is called")), "{what}: {found:?}");
+            assert!(
+                found.iter().any(|reason| reason.contains("whatever it is called")),
+                "{what}: {found:?}"
+            );
         }
     }
 
@@ -204,7 +279,10 @@ mod tests {
     #[test]
     fn ordinary_programs_and_files_pass() {
         assert_eq!(reasons("/usr/bin/ingotd", 0o755, ELF), Vec::<String>::new());
-        assert_eq!(reasons("/etc/ssl/certs/ca-certificates.crt", 0o644, b"-----BEGIN"), Vec::<String>::new());
+        assert_eq!(
+            reasons("/etc/ssl/certs/ca-certificates.crt", 0o644, b"-----BEGIN"),
+            Vec::<String>::new()
+        );
         assert_eq!(reasons("/usr/share/doc/make", 0o644, b"text"), Vec::<String>::new());
     }
 }

@@ -148,7 +148,12 @@ mod tests {
     #[test]
     fn every_header_begins_on_a_multiple_of_four() {
         let archive = write(&sample());
-        let starts: Vec<usize> = archive.windows(6).enumerate().filter(|(_, w)| *w == b"070701").map(|(at, _)| at).collect();
+        let starts: Vec<usize> = archive
+            .windows(6)
+            .enumerate()
+            .filter(|(_, w)| *w == b"070701")
+            .map(|(at, _)| at)
+            .collect();
         assert_eq!(starts.len(), 5);
         assert!(starts.iter().all(|at| at % 4 == 0), "{starts:?}");
     }

@@ -72,7 +72,8 @@ impl<F: Seek> Seek for Window<F> {
             SeekFrom::End(delta) => self.length.checked_add_signed(delta),
             SeekFrom::Current(delta) => self.at.checked_add_signed(delta),
         };
-        self.at = at.ok_or_else(|| std::io::Error::other("seek before the start of a partition"))?;
+        self.at =
+            at.ok_or_else(|| std::io::Error::other("seek before the start of a partition"))?;
         Ok(self.at)
     }
 }
@@ -103,7 +104,11 @@ pub fn format(
 ///
 /// # Errors
 /// Errors of the device; not a FAT file system; a full one.
-pub fn put(mut device: impl Read + Write + Seek, path: &str, content: &[u8]) -> std::io::Result<()> {
+pub fn put(
+    mut device: impl Read + Write + Seek,
+    path: &str,
+    content: &[u8],
+) -> std::io::Result<()> {
     device.seek(SeekFrom::Start(0))?;
     let filesystem = FileSystem::new(device, FsOptions::new().time_provider(&FIXED_TIME))?;
     {

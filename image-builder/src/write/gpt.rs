@@ -77,7 +77,10 @@ pub fn write(disk: &mut File, partitions: &[Placed], disk_guid: &[u8; 16]) -> st
 ///
 /// # Errors
 /// A disk without a valid partition table, or without that partition.
-pub fn find(disk: &mut (impl Read + std::io::Write + Seek + std::fmt::Debug), name: &str) -> std::io::Result<(u64, u64)> {
+pub fn find(
+    disk: &mut (impl Read + std::io::Write + Seek + std::fmt::Debug),
+    name: &str,
+) -> std::io::Result<(u64, u64)> {
     disk.seek(SeekFrom::Start(0))?;
     let table = gpt::GptConfig::new()
         .writable(false)
@@ -85,7 +88,8 @@ pub fn find(disk: &mut (impl Read + std::io::Write + Seek + std::fmt::Debug), na
         .open_from_device(disk)
         .map_err(std::io::Error::other)?;
     let row = table.partitions().values().find(|row| row.name == name);
-    let row = row.ok_or_else(|| std::io::Error::other(format!("the disk has no partition named {name}")))?;
+    let row = row
+        .ok_or_else(|| std::io::Error::other(format!("the disk has no partition named {name}")))?;
     Ok((row.first_lba * SECTOR, (row.last_lba + 1 - row.first_lba) * SECTOR))
 }
 

@@ -136,7 +136,8 @@ fn layout(image: &[u8]) -> Option<Layout> {
     if read_u16(image, optional_header)? != 0x20b {
         return None;
     }
-    let alignment = |at: usize| read_u32(image, optional_header + at).filter(|value| value.is_power_of_two());
+    let alignment =
+        |at: usize| read_u32(image, optional_header + at).filter(|value| value.is_power_of_two());
     Some(Layout {
         file_header,
         optional_header,
@@ -187,13 +188,20 @@ mod tests {
 
     #[test]
     fn appended_sections_can_be_found_again_with_their_content() {
-        let built = append(&stub(4), &[section(".cmdline", b"quiet"), section(".initrd", &[7; 1000])]);
+        let built =
+            append(&stub(4), &[section(".cmdline", b"quiet"), section(".initrd", &[7; 1000])]);
         let built = built.expect("room for two");
         let found = sections(&built).expect("a PE file");
-        assert_eq!(found.iter().map(|(name, ..)| name.as_str()).collect::<Vec<_>>(), [".cmdline", ".initrd"]);
+        assert_eq!(
+            found.iter().map(|(name, ..)| name.as_str()).collect::<Vec<_>>(),
+            [".cmdline", ".initrd"]
+        );
         for (name, offset, length) in found {
             assert_eq!(offset % 512, 0, "{name}");
-            assert_eq!(built.get(offset..offset + 1), Some(if name == ".initrd" { &[7_u8][..] } else { b"q" }));
+            assert_eq!(
+                built.get(offset..offset + 1),
+                Some(if name == ".initrd" { &[7_u8][..] } else { b"q" })
+            );
             assert!(length == 5 || length == 1000);
         }
         assert_eq!(memory_size(&built), Ok(4096 * 3));

@@ -128,9 +128,17 @@ mod tests {
         let dir = tempfile::tempdir().expect("directory");
         let file = dir.path().join("a.tar");
         std::fs::write(&file, bytes).expect("archive");
-        let list = std::process::Command::new("tar").arg("-tvf").arg(&file).env("LC_ALL", "C").output().expect("tar");
+        let list = std::process::Command::new("tar")
+            .arg("-tvf")
+            .arg(&file)
+            .env("LC_ALL", "C")
+            .output()
+            .expect("tar");
         let text = String::from_utf8_lossy(&list.stdout).into_owned();
-        assert!(text.contains("drwxr-xr-x 0/0") && text.contains(&long) && text.contains("link -> etc"), "{text}");
+        assert!(
+            text.contains("drwxr-xr-x 0/0") && text.contains(&long) && text.contains("link -> etc"),
+            "{text}"
+        );
     }
 
     #[test]
