@@ -3,7 +3,7 @@
 //! Each request has an id, a reply and a deadline. Notices go to two places: exits to whoever watches that process,
 //! the end of the machine to [`Pid1::stopping`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -91,6 +91,9 @@ pub(crate) type Process = (i32, u64);
 #[derive(Default)]
 struct Exits {
     waiting: HashMap<Process, oneshot::Sender<Exit>>,
+    /// Given to a waiter that has not acknowledged it yet. PID 1 repeats such exits (at a watch, at a replay); taking the
+    /// repetition for an exit of nobody would acknowledge it before it is on disk.
+    delivered: HashSet<Process>,
     /// Arrived before anybody asked; PID 1 keeps at most [`WATCHES_MAX`], and so do we.
     unclaimed: HashMap<Process, Exit>,
 }
@@ -103,8 +106,11 @@ impl Exits {
                 // A waiter that is gone has given its container up, so nobody is going to acknowledge the exit.
                 if waiter.send(exit).is_err() {
                     self.keep(exit);
+                } else {
+                    self.delivered.insert(process);
                 }
             }
+            None if self.delivered.contains(&process) => {}
             None => self.keep(exit),
         }
     }
@@ -190,7 +196,10 @@ impl Pid1 {
         (pid, start_time): Process,
     ) -> Result<(), Pid1Error> {
         let request = Request::AcknowledgeExit { pid, start_time };
-        self.ask(request, "AcknowledgeExit").await.map(drop)
+        self.ask(request, "AcknowledgeExit").await?;
+        let mut exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
+        exits.delivered.remove(&(pid, start_time));
+        Ok(())
     }
 
     /// Has PID 1 send again what nobody acknowledged; afterwards every such exit is with its waiter or unclaimed.

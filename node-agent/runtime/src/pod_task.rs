@@ -269,11 +269,6 @@ impl PodTask {
         self.context.publish(&self.record.pod.uid, Some(status));
     }
 
-    /// Waits out something that failed outside the pod, without letting commands pile up for long.
-    async fn pause(&self) {
-        tokio::time::sleep(RETRY).await;
-    }
-
     /// Throws away what is left of a run that ended; a failure is repeated by the sweep at the next start of the agent.
     async fn clean_up(&self, id: &str) {
         if let Err(error) = container::remove(&self.context, &self.record.pod.uid, id).await {

@@ -43,7 +43,7 @@ pub(super) async fn recover(engine: &Engine) -> Result<(), EngineError> {
         let uid = record.pod.uid.clone();
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         let mut task = PodTask::new(context.clone(), record, 0, receiver);
-        task.adopt().await;
+        task.adopt().await?;
         engine.pods.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, commands);
         tasks.push(task);
     }

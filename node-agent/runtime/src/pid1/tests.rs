@@ -79,6 +79,28 @@ async fn exits_of_unknown_processes_are_acknowledged() {
 }
 
 #[tokio::test]
+async fn an_exit_that_is_told_again_is_not_acknowledged_before_its_owner_does() {
+    let (pid1, greeter) = connected().await;
+    let theirs = greeter.join().unwrap();
+    let init = std::thread::spawn(move || {
+        let (watch, _) = next_request(&theirs);
+        // Once unasked, as after Hello, and once because of the watch.
+        say(&theirs, FromInit::Notice(Notice::Exit(EXIT)));
+        say(&theirs, FromInit::Notice(Notice::Exit(EXIT)));
+        say(&theirs, FromInit::Reply { id: watch.id, reply: Reply::Done });
+        let (replay, _) = next_request(&theirs);
+        say(&theirs, FromInit::Notice(Notice::Exit(EXIT)));
+        say(&theirs, FromInit::Reply { id: replay.id, reply: Reply::Done });
+        theirs
+    });
+    let receiver = pid1.watch((7, 9)).await.unwrap().unwrap();
+    assert_eq!(receiver.await.unwrap(), EXIT);
+    pid1.replay_exits().await.unwrap();
+    assert_eq!(pid1.acknowledge_unclaimed().await.unwrap(), 0);
+    drop(init.join().unwrap());
+}
+
+#[tokio::test]
 async fn the_end_of_the_machine_is_announced() {
     let (pid1, greeter) = connected().await;
     let theirs = greeter.join().unwrap();

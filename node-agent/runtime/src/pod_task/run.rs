@@ -15,6 +15,7 @@ use crate::lifecycle;
 use crate::logs::LogStream;
 use crate::logs::pump::Pump;
 use crate::logs::writer::LogWriter;
+use crate::pid1::Pid1Error;
 use crate::record::{Run, RunPhase, Sandbox};
 use crate::report::chain;
 use crate::sandbox;
@@ -167,25 +168,30 @@ impl PodTask {
     }
 
     /// Takes over what a former agent left: runs that go on, and runs that ended meanwhile. Quick, because the engine waits.
-    pub(crate) async fn adopt(&mut self) {
+    ///
+    /// # Errors
+    /// When PID 1 does not say whether a run goes on. Taking that for its end would kill a living container.
+    pub(crate) async fn adopt(&mut self) -> Result<(), Pid1Error> {
         for index in 0..self.record.containers.len() {
             let run = self.record.containers.get(index).and_then(|c| c.run.clone());
             let Some(run) = run else { continue };
             let current = run.boot_id == self.context.boot_id;
             match run.phase {
                 RunPhase::Started { pid, start_time } if current => {
-                    self.adopt_run(index, &run, (pid, start_time)).await;
+                    self.adopt_run(index, &run, (pid, start_time)).await?;
                 }
                 RunPhase::Started { .. } => {
                     let exit =
                         exit_record(&run, None, "NodeRebooted", "the node went down while it ran");
-                    self.record_end(index, exit).await;
+                    // PID 1 of this boot knows nothing of it: if it cannot be saved, the next agent does the same again.
+                    self.record_end(index, &run.id, exit).await;
                     self.clean_up(&run.id).await;
                 }
                 // May take as long as the former agent's helper; see `roll_back_unfinished`.
                 RunPhase::Creating => {}
             }
         }
+        Ok(())
     }
 
     /// Undoes what a former agent had begun to start. The start is then planned again.
@@ -198,15 +204,14 @@ impl PodTask {
         }
     }
 
-    async fn adopt_run(&mut self, index: usize, run: &Run, process: (i32, u64)) {
+    async fn adopt_run(
+        &mut self,
+        index: usize,
+        run: &Run,
+        process: (i32, u64),
+    ) -> Result<(), Pid1Error> {
         let context = self.context.clone();
-        let exit = match context.pid1.watch(process).await {
-            Ok(exit) => exit,
-            Err(error) => {
-                tracing::error!(error = chain(&error), "watch adopted container");
-                None
-            }
-        };
+        let exit = context.pid1.watch(process).await?;
         let fd = async |stream| -> Option<std::os::fd::OwnedFd> {
             let name = container::pipe_name(&run.id, stream).ok()?;
             context.pid1.get_fd(name).await.ok().flatten()
@@ -224,6 +229,7 @@ impl PodTask {
         if let Err(error) = container::start(&context, &run.id).await {
             tracing::error!(id = run.id, error = chain(&error), "start adopted container");
         }
+        Ok(())
     }
 
     /// Rolls a half-begun run back; it never counted.
@@ -264,8 +270,9 @@ impl PodTask {
             None => exit_record(&run, None, "Unknown", "PID 1 does not know how it ended"),
         };
         self.announce_end(index, &record, killed_for_memory.then_some(at_own_limit));
-        self.record_end(index, record).await;
+        let saved = self.record_end(index, &id, record).await;
         if let RunPhase::Started { pid, start_time } = run.phase
+            && saved
             && let Err(error) = self.context.pid1.acknowledge_exit((pid, start_time)).await
         {
             // PID 1 tells the next agent again, which finds the exit recorded.
@@ -274,16 +281,24 @@ impl PodTask {
         self.clean_up(&id).await;
     }
 
-    /// Writes an end down; until that has worked, nothing else happens to the pod.
-    async fn record_end(&mut self, index: usize, exit: ExitRecord) {
+    /// Writes an end down. False when the disk takes nothing, not even after the layer of the run, which may be what
+    /// fills it, is gone: then PID 1 keeps the exit, and a next agent is told again. Waiting for the disk here would keep
+    /// the pod from being removed, which is what an operator does about a full disk.
+    async fn record_end(&mut self, index: usize, id: &str, exit: ExitRecord) -> bool {
         let boot_id = self.context.boot_id.clone();
         if let Some(container) = self.record.containers.get_mut(index) {
             lifecycle::ended(container, exit, &boot_id, now_ms());
         }
-        while let Err(error) = self.record.save(&self.folder, Survives::PowerLoss) {
-            tracing::error!(error = chain(&error), "save exit");
-            self.pause().await;
+        for last in [false, true] {
+            match self.record.save(&self.folder, Survives::PowerLoss) {
+                Ok(()) => return true,
+                Err(error) => tracing::error!(error = chain(&error), "save exit"),
+            }
+            if !last {
+                self.clean_up(id).await;
+            }
         }
+        false
     }
 
     /// `killed`: the kernel killed in it for memory, and whether that was at its own limit.
