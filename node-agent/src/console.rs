@@ -57,7 +57,7 @@ fn screen(state: &State, pairing: &Pairing) -> String {
     let _ = writeln!(screen, "ingot node: {name}");
     let _ = writeln!(screen, "stage: {}", stage.name());
     let port = state.desired.config().map_or(ingot_machine_config::v1::api::DEFAULT_PORT, |c| c.config.machine.api.port);
-    for link in seen.links.iter().filter(|link| link.name != "lo" && link.up) {
+    for link in seen.links.iter().filter(|link| link.physical && link.up) {
         for (address, _) in link.addresses.iter().filter(|(address, _)| is_reachable(address)) {
             let host = match address {
                 std::net::IpAddr::V4(v4) => v4.to_string(),

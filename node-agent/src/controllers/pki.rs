@@ -93,8 +93,12 @@ impl Pki {
         let from_config = want.config.as_ref().and_then(|c| c.config.machine.network.hostname.clone());
         // The config's name counts before the kernel has it, so that the first certificate holds it already.
         names.extend(from_config.or(Some(seen.hostname).filter(|name| !name.is_empty())));
-        let addresses = seen.links.iter().flat_map(|link| &link.addresses);
-        names.extend(addresses.map(|(address, _)| address.to_string()));
+        // Addresses that come and go by themselves would make a certificate each time; clients check the fixed name anyway.
+        let links = seen.links.iter().filter(|link| link.physical);
+        let leased = links.flat_map(|link| &link.addresses).filter(|(address, _)| address.is_ipv4());
+        names.extend(leased.map(|(address, _)| address.to_string()));
+        let fixed = want.config.iter().flat_map(|config| &config.config.machine.network.links);
+        names.extend(fixed.flat_map(|link| &link.addresses).map(|net| net.addr().to_string()));
         names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
         names
     }

@@ -190,7 +190,7 @@ async fn forward(mut from: broadcast::Receiver<Event>, to: Events) {
                     EngineSeverity::Warning => Severity::Warning,
                     EngineSeverity::Error => Severity::Error,
                 };
-                to.record(severity, event.reason.as_str(), event.object, event.message);
+                to.keep(severity, event.reason.as_str(), event.object, event.message);
             }
             Err(broadcast::error::RecvError::Lagged(count)) => {
                 let message = format!("{count} events of pods came faster than they could be kept");

@@ -84,8 +84,8 @@ pub(crate) fn is_secret(path: &Path) -> bool {
     SECRET_ENDINGS.contains(&ending)
 }
 
-fn resolve(path: &Path, follow: bool) -> Result<Found, FileError> {
-    let found = if follow { Found::resolve(path)? } else { Found::resolve_no_follow(path)? };
+fn resolve(path: &Path) -> Result<Found, FileError> {
+    let found = Found::resolve(path)?;
     if is_secret(found.path()) {
         return Err(FileError::Secret { path: found.path().into() });
     }
@@ -99,7 +99,7 @@ pub(crate) fn read(
     limit: u64,
     each: &mut dyn FnMut(Result<Vec<u8>, FileError>) -> bool,
 ) {
-    let opened = resolve(path, true).and_then(|found| Ok(found.read()?));
+    let opened = resolve(path).and_then(|found| Ok(found.read()?));
     let file = match opened {
         Ok(file) => file,
         Err(error) => {
@@ -139,7 +139,7 @@ pub(crate) fn list(
     one_file_system: bool,
     each: &mut dyn FnMut(Result<Listed, FileError>) -> bool,
 ) {
-    let start = resolve(path, true).and_then(|found| Ok((found.stat()?, found)));
+    let start = resolve(path).and_then(|found| Ok((found.stat()?, found)));
     let (stat, found) = match start {
         Ok(start) => start,
         Err(error) => {
@@ -181,26 +181,33 @@ impl Walk<'_> {
             return false;
         }
         self.left -= 1;
-        let found = match resolve(path, false).and_then(|found| Ok((found.stat()?, found))) {
-            Ok((stat, found)) => (stat, found.path().to_path_buf()),
+        // That something is there, how large it is and whose, is no secret.
+        let found = Found::resolve_no_follow(path).and_then(|found| Ok((found.stat()?, found)));
+        let (stat, found) = match found {
+            Ok(found) => found,
             // It went away since it was listed.
-            Err(FileError::Inspect(InspectError::Open { source, .. }))
+            Err(InspectError::Open { source, .. })
                 if source.kind() == std::io::ErrorKind::NotFound =>
             {
                 return true;
             }
             Err(error) => return self.problem(path, crate::report::chain(&error)),
         };
-        let (stat, _) = found;
         let mut listed = entry(path.into(), &stat);
+        let inside = self.device.is_none_or(|device| device == stat.st_dev);
+        let enter = self.recursive && is_folder(&stat) && inside && depth < DEPTH_MAX;
+        let secret = is_secret(found.path());
+        if enter && secret {
+            let error = FileError::Secret { path: found.path().into() };
+            listed.error = Some(error.to_string());
+        }
         if stat.st_mode & 0o170_000 == 0o120_000 {
             listed.link_target = std::fs::read_link(path).ok();
         }
         if !(self.each)(Ok(listed)) {
             return false;
         }
-        let inside = self.device.is_none_or(|device| device == stat.st_dev);
-        if self.recursive && is_folder(&stat) && inside && depth < DEPTH_MAX {
+        if enter && !secret {
             return self.folder(path, depth + 1);
         }
         true

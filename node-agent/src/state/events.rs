@@ -75,7 +75,7 @@ impl Events {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records an event; the oldest is dropped when the ring is full.
+    /// Records an event, in the log too; the oldest is dropped when the ring is full.
     pub(crate) fn record(
         &self,
         severity: Severity,
@@ -90,6 +90,18 @@ impl Events {
             Severity::Warning => tracing::warn!("{reason} {object}: {message}"),
             Severity::Error => tracing::error!("{reason} {object}: {message}"),
         }
+        self.keep(severity, reason, object, message);
+    }
+
+    /// Records an event that its origin has logged already.
+    pub(crate) fn keep(
+        &self,
+        severity: Severity,
+        reason: &'static str,
+        object: String,
+        message: String,
+    ) {
+        let message = one_line(message);
         let mut ring = self.lock();
         let sequence = ring.next;
         ring.next += 1;

@@ -47,6 +47,8 @@ pub(crate) struct LinkState {
     pub(crate) up: bool,
     /// Largest packet in bytes.
     pub(crate) mtu: u32,
+    /// It is a device, not a bridge or a pod's end of a cable.
+    pub(crate) physical: bool,
     /// Addresses with prefix length.
     pub(crate) addresses: Vec<(IpAddr, u8)>,
 }

@@ -175,6 +175,7 @@ fn link_state(link: &netlink::Link, kernel: &Kernel) -> LinkState {
         mac: mac.join(":"),
         up: link.up && link.carrier,
         mtu: link.mtu,
+        physical: link.physical,
         addresses: addresses.map(|address| (address.address, address.prefix)).collect(),
     }
 }

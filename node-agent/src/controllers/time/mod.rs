@@ -82,7 +82,7 @@ impl Time {
         let links_up = seen
             .links
             .iter()
-            .any(|link| link.name != "lo" && link.up && !link.addresses.is_empty());
+            .any(|link| link.physical && link.up && !link.addresses.is_empty());
         Asked { at: clock::since_boot(), links_up, dns: seen.dhcp_dns }
     }
 

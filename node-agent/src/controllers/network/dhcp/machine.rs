@@ -54,7 +54,7 @@ pub(crate) enum Action {
     /// Send to this address: the broadcast address, or a server.
     Send(Box<Message>, Ipv4Addr),
     /// Use this lease.
-    Use(Lease),
+    Use(Box<Lease>),
     /// Stop using the lease.
     Drop,
 }
@@ -228,7 +228,7 @@ impl Machine {
                 self.wake = lease.renew_at;
                 self.lease = Some(lease.clone());
                 self.enter(Stage::Bound, now);
-                vec![Action::Use(lease)]
+                vec![Action::Use(Box::new(lease))]
             }
             (Some(MessageType::Nak), stage) if *stage != Stage::Selecting => {
                 let had = self.lease.take().is_some();

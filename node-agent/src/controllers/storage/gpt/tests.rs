@@ -4,6 +4,7 @@ use super::*;
 use proptest::prelude::*;
 
 const SECTOR: u64 = 512;
+const SECTOR_BYTES: usize = 512;
 const MIB: u64 = 1 << 20;
 
 /// A disk in memory; untouched megabytes are zeros and take no room.
@@ -26,7 +27,7 @@ impl Disk {
         for sector in offset / SECTOR..(offset + length as u64).div_ceil(SECTOR) {
             match self.sectors.get(&sector) {
                 Some(content) => bytes.extend_from_slice(content),
-                None => bytes.resize(bytes.len() + SECTOR as usize, 0),
+                None => bytes.resize(bytes.len() + SECTOR_BYTES, 0),
             }
         }
         bytes.truncate(length);
@@ -36,7 +37,7 @@ impl Disk {
     fn write_sector(&mut self, sector: u64, bytes: &[u8]) {
         assert!((sector + 1) * SECTOR <= self.size, "write past the end");
         let mut content = bytes.to_vec();
-        content.resize(SECTOR as usize, 0);
+        content.resize(SECTOR_BYTES, 0);
         self.sectors.insert(sector, content);
     }
 
@@ -54,7 +55,7 @@ fn sector_writes(writes: &[Write]) -> Vec<(u64, Vec<u8>)> {
     bytes
         .flat_map(|(offset, bytes)| {
             bytes
-                .chunks(SECTOR as usize)
+                .chunks(SECTOR_BYTES)
                 .enumerate()
                 .map(move |(index, chunk)| (offset / SECTOR + index as u64, chunk.to_vec()))
         })
@@ -139,7 +140,7 @@ fn any_prefix_of_the_writes_leaves_the_old_or_the_new_table() {
     for (index, (sector, bytes)) in writes.iter().enumerate() {
         // A torn sector: the power fails in the middle of writing it.
         let mut torn = current.clone();
-        let mut half = current.read(sector * SECTOR, SECTOR as usize).unwrap();
+        let mut half = current.read(sector * SECTOR, SECTOR_BYTES).unwrap();
         half[..bytes.len() / 2].copy_from_slice(&bytes[..bytes.len() / 2]);
         torn.write_sector(*sector, &half);
         for state in [&torn, &current] {
