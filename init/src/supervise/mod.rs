@@ -251,7 +251,6 @@ impl<F> State<F> {
             let comes_again = !self.past_asking();
             self.agent.ended(now, exit.wait_status, comes_again, actions);
             self.outbox.close();
-            self.exits.forget_deliveries();
             actions.push(Action::CloseSocket);
         } else if !self.helper_ended(now, exit.pid, exit.wait_status, actions) {
             self.exits.ended(exit);

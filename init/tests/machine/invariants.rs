@@ -171,7 +171,11 @@ impl Day {
             |list: &[Identity], which: usize| list.get(which.checked_rem(list.len())?).copied();
         match step {
             Step::Pass(time) => self.machine.pass(time),
-            Step::Fork { stuck } => drop(self.machine.kernel.fork(Kind::Other, stuck)),
+            // Room is left for the agent and a helper.
+            Step::Fork { stuck } if self.others().len() < 5 => {
+                drop(self.machine.kernel.fork(Kind::Other, stuck));
+            }
+            Step::Fork { .. } => {}
             Step::EndProcess { which, status } => {
                 if let Some(process) = pick(&self.others(), which) {
                     self.belief.ended.insert(process, status);
