@@ -82,7 +82,11 @@ impl Applier {
         }
         self.require_state()?;
         let source = Source::Api;
-        self.ledger.store(&Entry { generation, source: source.name().into(), text: text.clone() })?;
+        self.ledger.store(&Entry {
+            generation,
+            source: source.name().into(),
+            text: text.clone(),
+        })?;
         let message = format!("generation {generation}: {}", changes.join("; "));
         self.state.events.record(Severity::Info, "ConfigApplied", "node", message);
         let config = DesiredConfig { generation, source, text, config };

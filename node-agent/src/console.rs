@@ -56,7 +56,10 @@ fn screen(state: &State, pairing: &Pairing) -> String {
     // Writing to a String cannot fail.
     let _ = writeln!(screen, "ingot node: {name}");
     let _ = writeln!(screen, "stage: {}", stage.name());
-    let port = state.desired.config().map_or(ingot_machine_config::v1::api::DEFAULT_PORT, |c| c.config.machine.api.port);
+    let port = state
+        .desired
+        .config()
+        .map_or(ingot_machine_config::v1::api::DEFAULT_PORT, |c| c.config.machine.api.port);
     for link in seen.links.iter().filter(|link| link.physical && link.up) {
         for (address, _) in link.addresses.iter().filter(|(address, _)| is_reachable(address)) {
             let host = match address {
@@ -71,7 +74,10 @@ fn screen(state: &State, pairing: &Pairing) -> String {
     }
     if stage == Stage::Maintenance {
         let _ = writeln!(screen, "pairing code: {}", pairing.shown_code());
-        let _ = writeln!(screen, "this node waits for its first config: ingotctl apply --pairing-code CODE -f FILE");
+        let _ = writeln!(
+            screen,
+            "this node waits for its first config: ingotctl apply --pairing-code CODE -f FILE"
+        );
     }
     for condition in not_ok(state) {
         let word = if condition.state == ConditionState::Failed { "failed" } else { "waiting" };

@@ -57,8 +57,7 @@ impl Pairing {
     }
 
     fn with_code(code: PairingCode) -> Self {
-        let inner =
-            Inner { code, open: VecDeque::new(), failures: 0, window_ends: Instant::now() };
+        let inner = Inner { code, open: VecDeque::new(), failures: 0, window_ends: Instant::now() };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 

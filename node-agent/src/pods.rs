@@ -26,7 +26,10 @@ pub(crate) struct Pods {
 impl Pods {
     /// Neither there.
     pub(crate) fn new() -> Self {
-        Self { pid1: Arc::new(watch::Sender::new(None)), engine: Arc::new(watch::Sender::new(None)) }
+        Self {
+            pid1: Arc::new(watch::Sender::new(None)),
+            engine: Arc::new(watch::Sender::new(None)),
+        }
     }
 
     /// PID 1 answered.

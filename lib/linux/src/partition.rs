@@ -114,7 +114,12 @@ impl Disk {
     ///
     /// # Errors
     /// When the kernel refuses, as for a range that overlaps a partition it knows.
-    pub fn add_partition(&self, number: u32, start: u64, length: u64) -> Result<(), PartitionError> {
+    pub fn add_partition(
+        &self,
+        number: u32,
+        start: u64,
+        length: u64,
+    ) -> Result<(), PartitionError> {
         let failed = |source| PartitionError::Add { path: self.path.clone(), number, source };
         let too_large = |_| failed(std::io::ErrorKind::InvalidInput.into());
         let mut partition = BlkpgPartition {

@@ -66,7 +66,8 @@ pub fn mount(
         Access::Write => flags |= MountFlags::NOEXEC,
         Access::Read => flags |= MountFlags::NOEXEC | MountFlags::RDONLY,
     }
-    let failed = |source| VolumeError::Mount { device: device.into(), target: target.into(), source };
+    let failed =
+        |source| VolumeError::Mount { device: device.into(), target: target.into(), source };
     let options = CString::new(options).map_err(|e| failed(e.into()))?;
     rustix::mount::mount(device, target, kind, flags, options.as_c_str())
         .map_err(|e| failed(e.into()))

@@ -42,7 +42,8 @@ impl Controller for Hostname {
 
     async fn observe(&mut self, want: &Want) -> anyhow::Result<Have> {
         self.observed.borrow_and_update();
-        let from_config = want.config.as_ref().and_then(|c| c.config.machine.network.hostname.clone());
+        let from_config =
+            want.config.as_ref().and_then(|c| c.config.machine.network.hostname.clone());
         let seen = self.state.observed.snapshot();
         let from_drive = seen.drive_network.and_then(|network| network.hostname);
         let from_config = from_config.or_else(|| want.config.is_none().then_some(from_drive)?);

@@ -2,7 +2,7 @@
 //! handed to the API. It never writes the CA's key anywhere.
 
 use super::{Controller, Outcome, Want};
-use crate::state::{Severity, ServerIdentity, State, VolumeState};
+use crate::state::{ServerIdentity, Severity, State, VolumeState};
 use anyhow::Context as _;
 use ingot_machine_config::v1::api::Api;
 use ingot_pki::{Ca, Certificate, Identity, SubjectName, Validity};
@@ -90,12 +90,14 @@ impl Pki {
     fn wanted_names(&self, want: &Want, api: &Api) -> BTreeSet<String> {
         let seen = self.state.observed.snapshot();
         let mut names: BTreeSet<String> = api.names.iter().cloned().collect();
-        let from_config = want.config.as_ref().and_then(|c| c.config.machine.network.hostname.clone());
+        let from_config =
+            want.config.as_ref().and_then(|c| c.config.machine.network.hostname.clone());
         // The config's name counts before the kernel has it, so that the first certificate holds it already.
         names.extend(from_config.or(Some(seen.hostname).filter(|name| !name.is_empty())));
         // Addresses that come and go by themselves would make a certificate each time; clients check the fixed name anyway.
         let links = seen.links.iter().filter(|link| link.physical);
-        let leased = links.flat_map(|link| &link.addresses).filter(|(address, _)| address.is_ipv4());
+        let leased =
+            links.flat_map(|link| &link.addresses).filter(|(address, _)| address.is_ipv4());
         names.extend(leased.map(|(address, _)| address.to_string()));
         let fixed = want.config.iter().flat_map(|config| &config.config.machine.network.links);
         names.extend(fixed.flat_map(|link| &link.addresses).map(|net| net.addr().to_string()));
@@ -222,7 +224,8 @@ impl Controller for Pki {
             Step::TakeFromConfig => {
                 let own = api.certificate.as_ref().context("the config has no api.certificate")?;
                 let identity = Identity::from_pem(&own.certificate, own.key.expose())?;
-                let ca = authorities(api)?.into_iter().next().context("the config has no api.ca")?;
+                let ca =
+                    authorities(api)?.into_iter().next().context("the config has no api.ca")?;
                 let not_after = identity.certificate.info()?.validity.not_after;
                 let names = BTreeSet::new();
                 let from_config = true;
@@ -244,15 +247,19 @@ impl Controller for Pki {
 
     fn outcome(&self, _: &Want, have: &Have) -> Outcome {
         match &have.facts {
-            Some(facts) if facts.not_after < have.now => {
-                Outcome::Failed("the node's certificate has expired; give api.ca.key or a new api.certificate".into())
-            }
+            Some(facts) if facts.not_after < have.now => Outcome::Failed(
+                "the node's certificate has expired; give api.ca.key or a new api.certificate"
+                    .into(),
+            ),
             Some(facts) => {
                 let left = facts.not_after.duration_since(have.now).unwrap_or_default();
                 let days = left.as_secs() / (24 * 60 * 60);
                 Outcome::Ok(format!("the node's certificate is good for {days} days"))
             }
-            None => Outcome::Failed("there is no certificate: the config gives neither api.ca.key nor api.certificate".into()),
+            None => Outcome::Failed(
+                "there is no certificate: the config gives neither api.ca.key nor api.certificate"
+                    .into(),
+            ),
         }
     }
 

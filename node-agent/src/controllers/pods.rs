@@ -6,9 +6,9 @@ use crate::pods::Pods;
 use crate::state::{Events, Severity, State, VolumeState};
 use anyhow::Context as _;
 use ingot_runtime::event::{Event, Severity as EngineSeverity};
+use ingot_runtime::logs::LogLimits;
 use ingot_runtime::pod::Pod;
 use ingot_runtime::status::{Phase, PodStatus};
-use ingot_runtime::logs::LogLimits;
 use ingot_runtime::{Engine, EngineConfig, Paths, Subnet};
 use std::sync::Arc;
 use tokio::sync::{broadcast, watch};
@@ -65,7 +65,8 @@ impl PodsController {
 
     async fn start(&mut self, want: &Want) -> anyhow::Result<()> {
         let pid1 = self.pods.pid1()?;
-        let engine = Engine::start(engine_config(want), pid1).await.context("start the pod engine")?;
+        let engine =
+            Engine::start(engine_config(want), pid1).await.context("start the pod engine")?;
         tokio::spawn(forward(engine.subscribe_events(), self.state.events.clone()));
         self.pods.set_engine(engine.clone());
         let changes = engine.watch();

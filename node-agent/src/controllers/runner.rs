@@ -5,6 +5,7 @@ use super::{Controller, Outcome, Want};
 use crate::report;
 use crate::state::desired::Wish;
 use crate::state::{ConditionState, State};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
@@ -12,6 +13,8 @@ use tokio::sync::watch;
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
 /// Longest pause after a failure.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// Work that takes longer than this is shown.
+const SLOW: Duration = Duration::from_secs(2);
 /// Rounds of observe, plan, apply before a plan that never becomes empty counts as a failure.
 const ROUNDS_MAX: u32 = 8;
 
@@ -24,7 +27,7 @@ pub(crate) async fn run<C: Controller>(mut controller: C, state: State) {
         let idle = want.config.is_none() && !C::WITHOUT_CONFIG;
         let mut pause = None;
         if !idle && !state.is_stopping() {
-            let outcome = match rounds(&mut controller, &want).await {
+            let outcome = match watched(&mut controller, &want, &state).await {
                 Ok(outcome) => outcome,
                 Err(error) => Outcome::Failed(report::chain(error.as_ref())),
             };
@@ -57,9 +60,36 @@ fn want(wish: &mut watch::Receiver<Wish>) -> Want {
     }
 }
 
-/// Observes, plans and applies until there is nothing left to do.
-async fn rounds<C: Controller>(controller: &mut C, want: &Want) -> anyhow::Result<Outcome> {
+/// Runs the rounds, and says in the condition what they are at when that takes long.
+async fn watched<C: Controller>(
+    controller: &mut C,
+    want: &Want,
+    state: &State,
+) -> anyhow::Result<Outcome> {
+    let doing = Mutex::new(String::new());
+    let work = rounds(controller, want, &doing);
+    tokio::pin!(work);
+    loop {
+        // The work goes on where it was after each look at the clock.
+        tokio::select! {
+            result = &mut work => return result,
+            () = tokio::time::sleep(SLOW) => {
+                let doing = doing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                publish::<C>(state, want, Outcome::Waiting(doing, None), 0);
+            }
+        }
+    }
+}
+
+/// Observes, plans and applies until there is nothing left to do. `doing` is what is being done.
+async fn rounds<C: Controller>(
+    controller: &mut C,
+    want: &Want,
+    doing: &Mutex<String>,
+) -> anyhow::Result<Outcome> {
+    let now = |what: String| *doing.lock().unwrap_or_else(PoisonError::into_inner) = what;
     for _ in 0..ROUNDS_MAX {
+        now("looking at what is there".into());
         let have = controller.observe(want).await?;
         let steps = controller.plan(want, &have);
         if steps.is_empty() {
@@ -67,6 +97,7 @@ async fn rounds<C: Controller>(controller: &mut C, want: &Want) -> anyhow::Resul
         }
         for step in steps {
             tracing::debug!("{}: {step:?}", C::NAME);
+            now(format!("carrying out {step:?}"));
             controller.apply(want, step).await?;
         }
     }
@@ -77,7 +108,9 @@ fn publish<C: Controller>(state: &State, want: &Want, outcome: Outcome, failures
     let deadline = |wait: Duration| SystemTime::now().checked_add(wait);
     let (condition, message, deadline) = match outcome {
         Outcome::Ok(message) => (ConditionState::Ok, message, None),
-        Outcome::Waiting(message, wait) => (ConditionState::Waiting, message, wait.and_then(deadline)),
+        Outcome::Waiting(message, wait) => {
+            (ConditionState::Waiting, message, wait.and_then(deadline))
+        }
         Outcome::Failed(message) => {
             if failures == 1 {
                 tracing::warn!("{} failed, retrying: {message}", C::NAME);

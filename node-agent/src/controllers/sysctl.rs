@@ -31,8 +31,9 @@ impl Controller for Sysctl {
         let mut differences = Vec::new();
         for (name, value) in want.config.iter().flat_map(|c| &c.config.machine.kernel.sysctls) {
             let path = path(name).with_context(|| format!("{name} is no kernel parameter"))?;
-            let current = fs::read_to_string(&path)
-                .with_context(|| format!("kernel parameter {name} (its module may not be loaded)"))?;
+            let current = fs::read_to_string(&path).with_context(|| {
+                format!("kernel parameter {name} (its module may not be loaded)")
+            })?;
             if !same(&current, &value.0) {
                 differences.push(Difference { name: name.clone(), value: value.0.clone() });
             }
@@ -79,7 +80,10 @@ mod tests {
 
     #[test]
     fn a_name_becomes_a_path_below_proc_sys_only() {
-        assert_eq!(path("net.ipv4.ip_forward").unwrap(), Path::new("/proc/sys/net/ipv4/ip_forward"));
+        assert_eq!(
+            path("net.ipv4.ip_forward").unwrap(),
+            Path::new("/proc/sys/net/ipv4/ip_forward")
+        );
         assert_eq!(
             path("net/ipv4/conf/eth0.1/forwarding").unwrap(),
             Path::new("/proc/sys/net/ipv4/conf/eth0.1/forwarding")

@@ -186,7 +186,12 @@ struct Shared {
 }
 
 /// Starts the handshake of a new connection, or drops it where there are too many.
-fn begin(shared: &Arc<Shared>, handshakes: &Arc<Semaphore>, stream: TcpStream, address: SocketAddr) {
+fn begin(
+    shared: &Arc<Shared>,
+    handshakes: &Arc<Semaphore>,
+    stream: TcpStream,
+    address: SocketAddr,
+) {
     let Ok(permit) = Arc::clone(handshakes).try_acquire_owned() else {
         shared.failure(address, Failure::other("too many connections are in their handshake"));
         return;

@@ -105,9 +105,10 @@ pub(crate) enum Denied {
 impl Denied {
     fn status(&self) -> Status {
         let (code, hint) = match self {
-            Self::Unknown(_) => {
-                (Code::Unimplemented, "the node may run an older release; compare `ingotctl version`")
-            }
+            Self::Unknown(_) => (
+                Code::Unimplemented,
+                "the node may run an older release; compare `ingotctl version`",
+            ),
             Self::NoCertificate(_) => {
                 (Code::Unauthenticated, "the node waits for its first config: `ingotctl apply`")
             }
@@ -115,9 +116,10 @@ impl Denied {
                 Code::PermissionDenied,
                 "use a context whose certificate has the role, or make one with `ingotctl gen client`",
             ),
-            Self::Outdated => {
-                (Code::Unauthenticated, "connect again with a client certificate of the config's CA")
-            }
+            Self::Outdated => (
+                Code::Unauthenticated,
+                "connect again with a client certificate of the config's CA",
+            ),
         };
         super::status::with_hint(code, self.to_string(), hint)
     }

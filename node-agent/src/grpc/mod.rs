@@ -65,8 +65,8 @@ pub(crate) async fn serve(
         .register_encoded_file_descriptor_set(ingot_api::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
-    let machine = MachineServer::new(machine::Rpcs { api })
-        .max_decoding_message_size(CONFIG_MAX + 64 * 1024);
+    let machine =
+        MachineServer::new(machine::Rpcs { api }).max_decoding_message_size(CONFIG_MAX + 64 * 1024);
     Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
         .http2_max_header_list_size(HEADERS_MAX)

@@ -44,7 +44,8 @@ async fn node() -> Node {
 
 impl Node {
     fn enter_maintenance(&self) -> Fingerprint {
-        let identity = ingot_pki::self_signed(ingot_pki::NODE_SERVER_NAME, &[], validity()).unwrap();
+        let identity =
+            ingot_pki::self_signed(ingot_pki::NODE_SERVER_NAME, &[], validity()).unwrap();
         let fingerprint = identity.certificate.fingerprint();
         self.state.desired.publish(Wish::Nothing);
         self.state.identity.publish(ServerIdentity {
@@ -85,7 +86,8 @@ impl Node {
     }
 
     async fn client(&self, identity: Option<&Identity>) -> Result<MachineClient<Channel>, String> {
-        let connection = connect(self.address, identity).await.map_err(|error| error.to_string())?;
+        let connection =
+            connect(self.address, identity).await.map_err(|error| error.to_string())?;
         Ok(MachineClient::new(connection))
     }
 
@@ -195,7 +197,8 @@ fn client_tls(identity: Option<&Identity>) -> rustls::ClientConfig {
         None => builder.with_no_client_auth(),
         Some(identity) => {
             let chain = vec![identity.certificate.der().to_vec().into()];
-            let key = rustls::pki_types::PrivatePkcs8KeyDer::from(identity.key.pkcs8_der().to_vec());
+            let key =
+                rustls::pki_types::PrivatePkcs8KeyDer::from(identity.key.pkcs8_der().to_vec());
             builder.with_client_auth_cert(chain, key.into()).unwrap()
         }
     };
@@ -270,12 +273,12 @@ async fn strangers_are_refused_and_recorded_with_the_reason() {
     };
     let strangers = [
         (None, "no certificate"),
-        (Some(other.issue_client("eve", Role::Admin, validity()).unwrap()), "another certificate authority"),
-        (Some(node.authority.issue_client("old", Role::Admin, past).unwrap()), "expired"),
         (
-            Some(node.authority.issue_server("node", &[], validity()).unwrap()),
-            "not for clients",
+            Some(other.issue_client("eve", Role::Admin, validity()).unwrap()),
+            "another certificate authority",
         ),
+        (Some(node.authority.issue_client("old", Role::Admin, past).unwrap()), "expired"),
+        (Some(node.authority.issue_server("node", &[], validity()).unwrap()), "not for clients"),
     ];
     for (identity, reason) in &strangers {
         // In TLS 1.3 the client learns of the refusal with its first read.

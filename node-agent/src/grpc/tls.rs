@@ -107,12 +107,18 @@ pub(crate) fn failure(error: &std::io::Error) -> Option<Failure> {
             other => format!("the client's certificate is refused: {other}"),
         },
         rustls::Error::AlertReceived(alert) => {
-            return Some(Failure::other(format!("the client does not accept this node: {alert:?}")));
+            return Some(Failure::other(format!(
+                "the client does not accept this node: {alert:?}"
+            )));
         }
         rustls::Error::PeerIncompatible(reason) => {
-            return Some(Failure::other(format!("client and node have nothing in common: {reason:?}")));
+            return Some(Failure::other(format!(
+                "client and node have nothing in common: {reason:?}"
+            )));
         }
-        rustls::Error::InvalidMessage(_) => return Some(Failure::other("what was sent is not TLS")),
+        rustls::Error::InvalidMessage(_) => {
+            return Some(Failure::other("what was sent is not TLS"));
+        }
         other => return Some(Failure::other(other.to_string())),
     };
     Some(Failure { reason, authentication: true })

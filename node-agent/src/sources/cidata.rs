@@ -1,8 +1,8 @@
 //! A drive labelled CIDATA, as cloud-init's NoCloud defines it and Proxmox makes it: finding it by its label, mounting it
 //! for reading, and handing its files to the parser of `ingot_machine_config`.
 
-use ingot_machine_config::nocloud::{self, Files, Seed};
 use super::image::{read, with_mounted};
+use ingot_machine_config::nocloud::{self, Files, Seed};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};

@@ -43,7 +43,11 @@ pub(super) fn read(path: &Path) -> Option<String> {
 }
 
 /// Mounts a drive for reading, runs `job`, unmounts it.
-pub(super) fn with_mounted<T>(device: &Path, kind: &str, job: impl FnOnce(&Path) -> T) -> Option<T> {
+pub(super) fn with_mounted<T>(
+    device: &Path,
+    kind: &str,
+    job: impl FnOnce(&Path) -> T,
+) -> Option<T> {
     let target = Path::new(MOUNT_POINT);
     fs::create_dir_all(target).ok()?;
     // An agent that was killed in here has left its mount behind.

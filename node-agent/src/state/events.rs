@@ -109,7 +109,14 @@ impl Events {
             ring.events.pop_front();
         }
         let time = SystemTime::now();
-        ring.events.push_back(Arc::new(Event { sequence, time, reason, severity, object, message }));
+        ring.events.push_back(Arc::new(Event {
+            sequence,
+            time,
+            reason,
+            severity,
+            object,
+            message,
+        }));
         drop(ring);
         self.newest.send_replace(sequence);
     }

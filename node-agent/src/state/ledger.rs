@@ -96,9 +96,11 @@ impl Ledger {
     /// # Errors
     /// When it could not be made durable; what was there before is still there.
     pub(crate) fn store(&self, entry: &Entry) -> Result<(), LedgerError> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(
-            |source| LedgerError::CreateFolder { path: self.folder.clone(), source },
-        )?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.folder)
+            .map_err(|source| LedgerError::CreateFolder { path: self.folder.clone(), source })?;
         let result = self.write(entry).or_else(|error| match &error {
             LedgerError::Write { source, .. } if is_full(source) => {
                 self.prune(2);

@@ -62,8 +62,8 @@ impl Tree {
                 let _ = self.load_soft(&before, &[], depth + 1);
             }
         }
-        let joined = CString::new(parameters.join(" "))
-            .map_err(|_| TreeError::Parameter(name.clone()))?;
+        let joined =
+            CString::new(parameters.join(" ")).map_err(|_| TreeError::Parameter(name.clone()))?;
         for (index, file) in files.iter().enumerate() {
             let last = index + 1 == files.len();
             let parameters = if last { joined.as_c_str() } else { c"" };
@@ -81,7 +81,8 @@ impl Tree {
                 return Some(true);
             }
             // depmod writes what is needed in the order of need, nearest first.
-            let mut files: Vec<String> = needs.split_whitespace().rev().map(str::to_owned).collect();
+            let mut files: Vec<String> =
+                needs.split_whitespace().rev().map(str::to_owned).collect();
             files.push(file.to_owned());
             found = Some(files);
             None
@@ -104,7 +105,8 @@ impl Tree {
         // Without the index there are none.
         let _ = self.lines("modules.softdep", |line| {
             let mut words = line.split_whitespace();
-            if words.next() == Some("softdep") && words.next().map(normal).as_deref() == Some(name) {
+            if words.next() == Some("softdep") && words.next().map(normal).as_deref() == Some(name)
+            {
                 let before = words.skip_while(|word| *word != "pre:").skip(1);
                 needs.extend(before.take_while(|word| *word != "post:").map(str::to_owned));
             }
@@ -117,7 +119,10 @@ impl Tree {
     ///
     /// # Errors
     /// When the index cannot be read.
-    pub(crate) fn drivers(&self, hardware: &BTreeSet<String>) -> Result<BTreeSet<String>, TreeError> {
+    pub(crate) fn drivers(
+        &self,
+        hardware: &BTreeSet<String>,
+    ) -> Result<BTreeSet<String>, TreeError> {
         let mut drivers = BTreeSet::new();
         self.lines("modules.alias", |line| {
             let mut words = line.split(' ');
@@ -128,9 +133,8 @@ impl Tree {
             };
             let bus = pattern.split([':', '*', '?', '[']).next().unwrap_or(pattern);
             // The set is sorted, so hardware of one bus lies together.
-            let mut same_bus = hardware
-                .range(bus.to_owned()..)
-                .take_while(|alias| alias.starts_with(bus));
+            let mut same_bus =
+                hardware.range(bus.to_owned()..).take_while(|alias| alias.starts_with(bus));
             if same_bus.any(|alias| matches(pattern.as_bytes(), alias.as_bytes())) {
                 drivers.insert(normal(name));
             }

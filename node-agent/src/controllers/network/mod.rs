@@ -7,9 +7,9 @@ mod plan;
 pub(crate) mod resolver;
 
 use super::{Controller, Outcome, Want};
+use crate::state::State;
 use crate::state::desired::Wish;
 use crate::state::observed::LinkState;
-use crate::state::State;
 use anyhow::Context as _;
 use dhcp::Clients;
 use ingot_machine_config::v1::network::Network as NetworkConfig;
@@ -124,7 +124,15 @@ impl Controller for Network {
     }
 
     fn outcome(&self, want: &Want, have: &Have) -> Outcome {
-        match plan::waiting(&self.config(want), have) {
+        let config = self.config(want);
+        if let Some(link) = config.links.iter().find(|link| link.dhcp6) {
+            let mac = link.mac.map(|mac| mac.to_string());
+            let name = link.name.clone().or(mac).unwrap_or_default();
+            return Outcome::Failed(format!(
+                "link {name}: this release cannot ask a DHCPv6 server; use addresses or routerAdvertisements"
+            ));
+        }
+        match plan::waiting(&config, have) {
             Some(message) => Outcome::Waiting(message, Some(ADDRESS_DEADLINE)),
             None => Outcome::Ok(words(&have.kernel)),
         }

@@ -78,11 +78,7 @@ impl Netlink {
     /// # Errors
     /// When the kernel gives no socket.
     pub(crate) fn connect() -> std::io::Result<Self> {
-        let groups = [
-            MulticastGroup::Link,
-            MulticastGroup::Ipv4Ifaddr,
-            MulticastGroup::Ipv6Ifaddr,
-        ];
+        let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
         let (connection, handle, mut messages) = rtnetlink::new_multicast_connection(&groups)?;
         let changed = Arc::new(Notify::new());
         let notify = Arc::clone(&changed);
@@ -280,9 +276,7 @@ fn message(route: Route) -> RouteMessage {
             match via {
                 // The router of a DHCP server may lie outside the leased network.
                 Some(IpAddr::V4(via)) => builder.gateway(via).onlink().build(),
-                _ => builder
-                    .scope(rtnetlink::packet_route::route::RouteScope::Link)
-                    .build(),
+                _ => builder.scope(rtnetlink::packet_route::route::RouteScope::Link).build(),
             }
         }
         (IpAddr::V6(to), via) => {

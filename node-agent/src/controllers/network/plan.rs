@@ -106,7 +106,8 @@ pub(crate) fn plan(network: &Network, have: &Have) -> Vec<Step> {
             }
         }
     }
-    routes.extend(network.routes.iter().filter_map(|route| static_route(route, kernel, &addresses)));
+    routes
+        .extend(network.routes.iter().filter_map(|route| static_route(route, kernel, &addresses)));
     if !have.clients_fit {
         steps.push(Step::Clients(clients(network, kernel)));
     }
@@ -227,9 +228,7 @@ pub(crate) fn waiting(network: &Network, have: &Have) -> Option<String> {
         }
     }
     let missing = network.links.iter().find(|config| {
-        !have.kernel.links.iter().any(|link| {
-            config_of(network, link).as_ref() == Some(config)
-        })
+        !have.kernel.links.iter().any(|link| config_of(network, link).as_ref() == Some(config))
     });
     missing.map(|config| {
         let mac = config.mac.map(|mac| mac.to_string());

@@ -54,13 +54,15 @@ impl Controller for Resolver {
         let dns = want.config.as_ref().map(|c| c.config.machine.network.dns.clone());
         let dns = dns.unwrap_or_default();
         let wanted = files(&dns, &seen.dhcp_dns, &seen.dhcp_search, &seen.hostname);
-        let read = |name: &&'static str| Some((*name, fs::read_to_string(self.folder.join(name)).ok()?));
+        let read =
+            |name: &&'static str| Some((*name, fs::read_to_string(self.folder.join(name)).ok()?));
         let found = wanted.keys().filter_map(read).collect();
         Ok(Have { wanted, found })
     }
 
     fn plan(&self, _: &Want, have: &Have) -> Vec<Self::Step> {
-        let differs = |(name, text): &(&&'static str, &String)| have.found.get(**name) != Some(text);
+        let differs =
+            |(name, text): &(&&'static str, &String)| have.found.get(**name) != Some(text);
         have.wanted.iter().filter(differs).map(|(name, text)| (*name, text.clone())).collect()
     }
 

@@ -191,7 +191,8 @@ fn boot_disk_name() -> io::Result<String> {
     let mut folder = fs::canonicalize(format!("/sys/dev/block/{major}:{minor}"))?;
     // A mapped device has slaves; a loop would be a kernel bug, so a few layers are enough.
     for _ in 0..8 {
-        let Some(slave) = fs::read_dir(folder.join("slaves")).ok().and_then(|mut s| s.next()) else {
+        let Some(slave) = fs::read_dir(folder.join("slaves")).ok().and_then(|mut s| s.next())
+        else {
             break;
         };
         folder = fs::canonicalize(slave?.path())?;

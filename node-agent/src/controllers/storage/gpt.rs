@@ -242,8 +242,7 @@ impl Table {
                 free: largest.map_or(0, |piece| (piece.end - piece.start) * sector),
             })?;
             let length = want.size.map_or(piece.end - piece.start, |_| needed);
-            let index =
-                self.entries.iter().position(Option::is_none).ok_or(GptError::NoEntry)?;
+            let index = self.entries.iter().position(Option::is_none).ok_or(GptError::NoEntry)?;
             self.entries[index] = Some(Entry {
                 kind: want.kind,
                 id: want.id,

@@ -192,7 +192,9 @@ fn plan(have: &Have) -> Vec<Step> {
 
 async fn format(name: &str, part: &Part) -> anyhow::Result<()> {
     if let Some(other) = &part.foreign {
-        bail!("partition {name} holds {other}, which is not overwritten; remove the partition to let the node make its own");
+        bail!(
+            "partition {name} holds {other}, which is not overwritten; remove the partition to let the node make its own"
+        );
     }
     let mut command = Command::new(MKE2FS);
     command

@@ -79,10 +79,8 @@ impl Time {
 
     fn situation(&self) -> Asked {
         let seen = self.state.observed.snapshot();
-        let links_up = seen
-            .links
-            .iter()
-            .any(|link| link.physical && link.up && !link.addresses.is_empty());
+        let links_up =
+            seen.links.iter().any(|link| link.physical && link.up && !link.addresses.is_empty());
         Asked { at: clock::since_boot(), links_up, dns: seen.dhcp_dns }
     }
 

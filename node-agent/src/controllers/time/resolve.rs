@@ -32,7 +32,8 @@ async fn lookup(name: &str, dns: &[IpAddr]) -> anyhow::Result<Vec<IpAddr>> {
     anyhow::ensure!(!dns.is_empty(), "no name server is known");
     let servers = dns.iter().map(|server| NameServerConfig::udp_and_tcp(*server)).collect();
     let config = ResolverConfig::from_name_servers(servers);
-    let resolver = Resolver::builder_with_config(config, TokioRuntimeProvider::default()).build()?;
+    let resolver =
+        Resolver::builder_with_config(config, TokioRuntimeProvider::default()).build()?;
     let answer = resolver.lookup_ip(name).await?;
     Ok(answer.iter().take(ADDRESSES_MAX).collect())
 }

@@ -67,7 +67,8 @@ fn without_a_certificate_only_the_maintenance_rows_are_open_and_only_in_maintena
 
 #[test]
 fn what_has_no_row_is_refused_to_everyone() {
-    for path in ["/ingot.machine.v1.Machine/Nothing", "/", "", "/ingot.machine.v1.Machine/version"] {
+    for path in ["/ingot.machine.v1.Machine/Nothing", "/", "", "/ingot.machine.v1.Machine/version"]
+    {
         assert!(decide(path, &client(Some(Role::Admin)), false).is_err(), "{path}");
         assert!(decide(path, &peer(None), true).is_err(), "{path}");
     }

@@ -33,9 +33,11 @@ pub(super) async fn call(
 /// The status for a path that cannot be shown.
 pub(super) fn refuse(error: &FileError) -> Status {
     match error {
-        FileError::Secret { .. } => {
-            with_hint(Code::PermissionDenied, error.to_string(), "no role may read secrets of the node")
-        }
+        FileError::Secret { .. } => with_hint(
+            Code::PermissionDenied,
+            error.to_string(),
+            "no role may read secrets of the node",
+        ),
         FileError::Inspect(inner) => failed(inner, ""),
         FileError::Read { .. } => failed(error, ""),
     }
@@ -52,7 +54,10 @@ fn response(entry: Listed) -> pb::FileInfo {
         gid: entry.gid,
         size_bytes: entry.size,
         modified_at: modified.map(convert::timestamp),
-        link_target: entry.link_target.map(|t| t.to_string_lossy().into_owned()).unwrap_or_default(),
+        link_target: entry
+            .link_target
+            .map(|t| t.to_string_lossy().into_owned())
+            .unwrap_or_default(),
         error: entry.error.unwrap_or_default(),
     }
 }

@@ -1,8 +1,8 @@
 //! `ListPods`: pods with their containers.
 
+use crate::grpc::Api;
 use crate::grpc::convert::jiff_timestamp;
 use crate::grpc::status::with_hint;
-use crate::grpc::Api;
 use ingot_api::machine::v1 as pb;
 use ingot_runtime::pod::Source;
 use ingot_runtime::status::{ContainerState, ContainerStatus, ExitRecord, PodStatus};

@@ -1,8 +1,8 @@
 //! `PodStats`: resource use of containers, from their cgroups.
 
+use crate::grpc::Api;
 use crate::grpc::convert::jiff_timestamp;
 use crate::grpc::status::with_hint;
-use crate::grpc::Api;
 use ingot_api::machine::v1 as pb;
 use ingot_runtime::stats::{ContainerStats, StatsFilter};
 use tonic::{Code, Status};

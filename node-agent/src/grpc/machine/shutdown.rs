@@ -18,6 +18,8 @@ pub(super) async fn call(
     let pid1 = api.pods.pid1().map_err(|error| {
         with_hint(Code::Unavailable, error.to_string(), "try again in a second")
     })?;
-    power::end(&api.state, &pid1, End::PowerOff, grace).await.map_err(|error| failed(&error, ""))?;
+    power::end(&api.state, &pid1, End::PowerOff, grace)
+        .await
+        .map_err(|error| failed(&error, ""))?;
     Ok(pb::ShutdownResponse {})
 }

@@ -23,7 +23,10 @@ pub(super) async fn call(api: &Api, _: pb::StatusRequest) -> Result<pb::StatusRe
             on_corruption: root.on_corruption,
             slot: root.slot,
         }),
-        memory: Some(pb::MemoryStatus { total_bytes: memory.total, available_bytes: memory.available }),
+        memory: Some(pb::MemoryStatus {
+            total_bytes: memory.total,
+            available_bytes: memory.available,
+        }),
         uptime: Some(convert::duration(ingot_linux::clock::since_boot())),
         boot_id: inspect::boot_id(),
         now: Some(convert::timestamp(SystemTime::now())),

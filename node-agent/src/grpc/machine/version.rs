@@ -18,10 +18,7 @@ struct Release {
     profile: String,
 }
 
-pub(super) async fn call(
-    api: &Api,
-    _: pb::VersionRequest,
-) -> Result<pb::VersionResponse, Status> {
+pub(super) async fn call(api: &Api, _: pb::VersionRequest) -> Result<pb::VersionResponse, Status> {
     // An image without the file is still one that can say its kernel.
     let release: Release = std::fs::read(RELEASE)
         .ok()

@@ -25,8 +25,7 @@ fn drivers_are_found_by_pattern() {
     let alias = "# Aliases\nalias virtio:d00000001v* virtio_net\nalias pci:v00008086d*sv*sd*bc01sc06i01* ahci\n\
                  alias virtio:d00000004v* virtio-rng\nalias acpi*:LNXPWRBN:* button\n";
     let (_folder, tree) = tree(&[("modules.alias", alias)]);
-    let hardware: BTreeSet<String> =
-        [
+    let hardware: BTreeSet<String> = [
         "virtio:d00000001v00001AF4",
         "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01",
         "acpi:LNXPWRBN:",

@@ -116,18 +116,26 @@ impl Machine {
         self.begun = now;
     }
 
+    /// Begins the renewal when it is time for it; nothing is sent.
+    pub(crate) fn due(&mut self, now: Duration) {
+        let renew_at = self.lease.as_ref().map(|lease| lease.renew_at);
+        if self.stage == Stage::Bound && renew_at.is_none_or(|at| now >= at) {
+            self.enter(Stage::Renewing, now);
+            self.wake = now;
+        }
+    }
+
     /// Time has come. `random` is a fresh random number.
     pub(crate) fn timer(&mut self, now: Duration, random: u32) -> Vec<Action> {
         let mut actions = Vec::new();
-        if let Some(lease) = self.lease.clone() {
+        self.due(now);
+        if let Some(lease) = &self.lease {
             if now >= lease.ends_at {
                 self.lease = None;
                 actions.push(Action::Drop);
                 self.enter(Stage::Selecting, now);
             } else if now >= lease.rebind_at && self.stage == Stage::Renewing {
                 self.enter(Stage::Rebinding, now);
-            } else if now >= lease.renew_at && self.stage == Stage::Bound {
-                self.enter(Stage::Renewing, now);
             }
         }
         if matches!(self.stage, Stage::Requesting { .. }) && self.tries >= REQUESTS_MAX {
@@ -206,8 +214,14 @@ impl Machine {
     }
 
     /// A message came. `random` is a fresh random number.
-    pub(crate) fn received(&mut self, message: &Message, now: Duration, random: u32) -> Vec<Action> {
-        if message.xid() != self.transaction || message.chaddr() != self.mac || !self.is_listening() {
+    pub(crate) fn received(
+        &mut self,
+        message: &Message,
+        now: Duration,
+        random: u32,
+    ) -> Vec<Action> {
+        if message.xid() != self.transaction || message.chaddr() != self.mac || !self.is_listening()
+        {
             return Vec::new();
         }
         let server = match message.opts().get(OptionCode::ServerIdentifier) {

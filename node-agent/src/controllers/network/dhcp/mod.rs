@@ -135,23 +135,19 @@ async fn run(
     }
 }
 
-/// Waits until the lease is to be renewed or the carrier comes back.
+/// Waits until the lease is to be renewed, or the carrier goes and comes back.
 async fn rest(machine: &mut Machine, situation: &mut watch::Receiver<Situation>) {
-    let had_carrier = situation.borrow_and_update().carrier;
+    let gone = situation.wait_for(|situation| !situation.carrier);
     // Both arms are cancel safe.
-    tokio::select! {
-        () = sleep_until(machine.wake()) => {
-            let _ = machine.timer(clock::since_boot(), 0);
-        }
-        changed = situation.changed() => {
-            if changed.is_err() || situation.borrow_and_update().carrier == had_carrier {
-                return;
-            }
-            let back = situation.wait_for(|situation| situation.carrier).await.is_ok();
-            if back {
-                machine.carrier_returned(clock::since_boot());
-            }
-        }
+    let lost = tokio::select! {
+        () = sleep_until(machine.wake()) => false,
+        gone = gone => gone.is_ok(),
+    };
+    if lost && situation.wait_for(|situation| situation.carrier).await.is_ok() {
+        machine.carrier_returned(clock::since_boot());
+    } else {
+        // Only changes the stage: messages go out on the socket that `exchange` opens next.
+        machine.due(clock::since_boot());
     }
 }
 

@@ -60,7 +60,9 @@ fn a_lease_becomes_address_and_route_and_then_nothing_is_left_to_do() {
     let mut have = with_lease(have(vec![card(2, true)]));
     let network = Network::default();
     let steps = plan(&network, &have);
-    let [Step::AddAddress(address), Step::AddRoute(route)] = &steps[..] else { panic!("{steps:?}") };
+    let [Step::AddAddress(address), Step::AddRoute(route)] = &steps[..] else {
+        panic!("{steps:?}")
+    };
     assert_eq!(address.address, IpAddr::from([10, 0, 2, 15]));
     assert_eq!((route.prefix, route.via), (0, Some([10, 0, 2, 2].into())));
     have.kernel.addresses.push(*address);
@@ -106,7 +108,9 @@ fn static_addresses_and_routes_are_set_and_foreign_ones_removed() {
     have.kernel.addresses.push(old);
     let steps = plan(&network, &have);
     assert_eq!(steps[0], Step::RemoveAddress(old));
-    assert!(matches!(&steps[1], Step::AddAddress(a) if a.address == IpAddr::from([192, 168, 1, 20])));
+    assert!(
+        matches!(&steps[1], Step::AddAddress(a) if a.address == IpAddr::from([192, 168, 1, 20]))
+    );
     assert!(matches!(&steps[2], Step::AddRoute(r) if r.index == 2 && r.origin == Origin::Static));
     assert!(clients(&network, &have.kernel).is_empty());
 }
@@ -131,8 +135,10 @@ fn what_is_not_a_card_is_left_alone() {
 #[test]
 fn addresses_of_the_kernel_stay() {
     let mut have = with_lease(have(vec![card(2, true)]));
-    let link_local = Address { index: 2, address: "fe80::1".parse().unwrap(), prefix: 64, permanent: true };
-    let advertised = Address { index: 2, address: "2001:db8::1".parse().unwrap(), prefix: 64, permanent: false };
+    let link_local =
+        Address { index: 2, address: "fe80::1".parse().unwrap(), prefix: 64, permanent: true };
+    let advertised =
+        Address { index: 2, address: "2001:db8::1".parse().unwrap(), prefix: 64, permanent: false };
     have.kernel.addresses.extend([link_local, advertised]);
     let steps = plan(&Network::default(), &have);
     assert!(!steps.iter().any(|step| matches!(step, Step::RemoveAddress(_))), "{steps:?}");
@@ -145,7 +151,12 @@ fn what_is_waited_for_has_a_name() {
     assert_eq!(waiting(&network, &have(vec![unplugged])).unwrap(), "a cable in eth2");
     let asking = waiting(&network, &have(vec![card(2, true)])).unwrap();
     assert_eq!(asking, "an address from DHCP on eth2");
-    let link = LinkConfig { name: Some("eth9".into()), dhcp4: Some(false), up: true, ..LinkConfig::default() };
+    let link = LinkConfig {
+        name: Some("eth9".into()),
+        dhcp4: Some(false),
+        up: true,
+        ..LinkConfig::default()
+    };
     let named = Network { links: vec![link], ..network };
     assert_eq!(waiting(&named, &have(vec![])).unwrap(), "the link eth9 to appear");
 }

@@ -85,11 +85,7 @@ fn shipped(image_mib: u64, size: u64) -> Disk {
 fn wanted() -> Vec<Wanted> {
     let kind = guid("0FC63DAF-8483-4772-8E79-3D69D8477DE4").unwrap();
     let one = |name, size, id| Wanted { name, kind, size, least: 8 * MIB, id: [id; 16] };
-    vec![
-        one("ROOT-B", Some(16 * MIB), 4),
-        one("STATE", Some(4 * MIB), 5),
-        one("VAR", None, 6),
-    ]
+    vec![one("ROOT-B", Some(16 * MIB), 4), one("STATE", Some(4 * MIB), 5), one("VAR", None, 6)]
 }
 
 #[test]
@@ -144,7 +140,8 @@ fn any_prefix_of_the_writes_leaves_the_old_or_the_new_table() {
         half[..bytes.len() / 2].copy_from_slice(&bytes[..bytes.len() / 2]);
         torn.write_sector(*sector, &half);
         for state in [&torn, &current] {
-            let table = state.table().unwrap_or_else(|error| panic!("cut at write {index}: {error}"));
+            let table =
+                state.table().unwrap_or_else(|error| panic!("cut at write {index}: {error}"));
             let is_new = table.entries == new.entries;
             assert!(is_new || table.entries[..3] == old.entries[..3], "cut at write {index}");
             seen_new |= is_new;

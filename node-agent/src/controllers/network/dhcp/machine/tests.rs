@@ -12,7 +12,9 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 fn sent(actions: &[Action]) -> (&Message, Ipv4Addr) {
-    let Some(Action::Send(message, to)) = actions.last() else { panic!("nothing sent: {actions:?}") };
+    let Some(Action::Send(message, to)) = actions.last() else {
+        panic!("nothing sent: {actions:?}")
+    };
     (message, *to)
 }
 
