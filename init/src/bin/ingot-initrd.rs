@@ -43,7 +43,7 @@ fn boot(log: &mut Option<KmsgWriter>) -> Result<std::convert::Infallible, Initrd
     let log = log.insert(KmsgWriter::open("ingot-initrd")?);
     log.line(Level::Info, format_args!("started"));
     let line = command_line::read(Path::new("/proc/cmdline"))?;
-    modules::load_all(Path::new("/modules.list"), log)?;
+    modules::load_all(Path::new("/modules.list"), log, || root::is_there(&line))?;
     let device = root::find_and_verify(&line, log)?;
     hand_over::switch_root(&device)?;
     Err(start(&line, log))

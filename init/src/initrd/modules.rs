@@ -15,15 +15,27 @@ use super::InitrdError;
 /// Loads what the list says. A module that fails is logged and skipped: whether the machine can go on without it shows
 /// when its root is found or not.
 ///
+/// Modules for hardware only until `done` says that nothing more is needed: a controller that does not hold the root can
+/// take longer to look at its empty ports than the rest of the boot. The agent loads what is left out here.
+///
 /// # Errors
 /// When the list cannot be read.
-pub fn load_all(list: &Path, log: &KmsgWriter) -> Result<(), InitrdError> {
+pub fn load_all(
+    list: &Path,
+    log: &KmsgWriter,
+    mut done: impl FnMut() -> bool,
+) -> Result<(), InitrdError> {
     let text = std::fs::read_to_string(list)
         .map_err(|source| InitrdError::Read { path: list.into(), source })?;
     // Loading a bus driver makes new devices appear, so the aliases are read again after each module that was loaded.
     let mut aliases = None;
+    let mut enough = false;
     for (path, patterns) in text.lines().filter_map(parse_line) {
         if let Some(patterns) = patterns {
+            enough = enough || done();
+            if enough {
+                continue;
+            }
             let present = aliases.get_or_insert_with(|| device_aliases(Path::new("/sys/bus")));
             if !patterns
                 .split_ascii_whitespace()

@@ -48,6 +48,28 @@ pub fn find_and_verify(line: &CommandLine, log: &KmsgWriter) -> Result<PathBuf, 
     Ok(device)
 }
 
+/// Whether the partition can be read already.
+#[must_use]
+pub fn is_there(line: &CommandLine) -> bool {
+    partition(line, |_, _| ()).is_some()
+}
+
+/// The device of the partition, if it is there; `refused` hears of those that do not match.
+fn partition(
+    line: &CommandLine,
+    mut refused: impl FnMut(&str, Option<std::io::Error>),
+) -> Option<PathBuf> {
+    candidates(Path::new("/sys/class/block"), line.first_choice).into_iter().find_map(|name| {
+        let path = Path::new("/dev").join(&name);
+        match top_block_matches(&path, line) {
+            Ok(true) => return Some(path),
+            Ok(false) => refused(&name, None),
+            Err(error) => refused(&name, Some(error)),
+        }
+        None
+    })
+}
+
 /// Behind the data there is one block of superblock, which is not trusted.
 fn hash_start(line: &CommandLine) -> u64 {
     line.data_blocks.saturating_add(1)
@@ -60,13 +82,12 @@ fn wait_for_partition(line: &CommandLine, log: &KmsgWriter) -> Result<PathBuf, I
     let mut report_at = REPORT_EVERY;
     loop {
         let mut found = String::new();
-        for name in candidates(Path::new("/sys/class/block"), line.first_choice) {
-            let path = Path::new("/dev").join(&name);
-            match top_block_matches(&path, line) {
-                Ok(true) => return Ok(path),
-                Ok(false) => found.push_str(&format!("{name} (another hash) ")),
-                Err(error) => found.push_str(&format!("{name} ({error}) ")),
-            }
+        let there = partition(line, |name, error| match error {
+            None => found.push_str(&format!("{name} (another hash) ")),
+            Some(error) => found.push_str(&format!("{name} ({error}) ")),
+        });
+        if let Some(path) = there {
+            return Ok(path);
         }
         let found = if found.is_empty() { "none" } else { found.trim_end() };
         let waited = started.elapsed();

@@ -58,11 +58,10 @@ pub(crate) struct Fake {
     pub(crate) gave_up: bool,
     pub(crate) lines: Vec<Line>,
     pub(crate) progress_shown: bool,
-    next_pid: i32,
     next_start_time: u64,
 }
 
-/// Pids are few, so that they are reused all the time.
+/// The lowest free pid is given, so that each is reused at once.
 const PIDS: std::ops::RangeInclusive<i32> = 2..=9;
 
 impl Fake {
@@ -83,7 +82,6 @@ impl Fake {
             gave_up: false,
             lines: Vec::new(),
             progress_shown: false,
-            next_pid: *PIDS.start(),
             next_start_time: 100,
         }
     }
@@ -93,8 +91,7 @@ impl Fake {
         let free = |pid: &i32| {
             !self.alive.contains_key(pid) && !self.zombies.iter().any(|zombie| zombie.pid == *pid)
         };
-        let pid = (self.next_pid..=*PIDS.end()).chain(PIDS).find(free)?;
-        self.next_pid = if pid == *PIDS.end() { *PIDS.start() } else { pid + 1 };
+        let pid = PIDS.clone().find(free)?;
         self.next_start_time += 1;
         self.alive.insert(pid, Process { start_time: self.next_start_time, kind, stuck });
         Some(pid)

@@ -173,7 +173,7 @@ impl Day {
             Step::Pass(time) => self.machine.pass(time),
             // Room is left for the agent and a helper.
             Step::Fork { stuck } if self.others().len() < 5 => {
-                drop(self.machine.kernel.fork(Kind::Other, stuck));
+                let _ = self.machine.kernel.fork(Kind::Other, stuck);
             }
             Step::Fork { .. } => {}
             Step::EndProcess { which, status } => {
