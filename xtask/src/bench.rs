@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// Boots of each system.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     repeats: u32,
+    /// Take finished programs, the probe included, from this directory instead of compiling them.
+    #[arg(long, value_name = "DIRECTORY")]
+    programs: Option<PathBuf>,
 }
 
 /// A measurement.
@@ -58,6 +61,7 @@ struct Bench {
     /// `target/bench`.
     directory: PathBuf,
     repeats: u32,
+    programs: Option<PathBuf>,
 }
 
 /// Runs `cargo xtask bench`.
@@ -66,7 +70,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let tools = Tools::ensure(&workspace::target(), &progress)?;
     let directory = workspace::target().join("bench");
     fs_err::create_dir_all(&directory)?;
-    let bench = Bench { tools, progress, directory, repeats: args.repeats };
+    let programs = args.programs.clone();
+    let bench = Bench { tools, progress, directory, repeats: args.repeats, programs };
     let mut tables = Vec::new();
     for name in NAMES.into_iter().filter(|name| args.names.is_empty() || args.names.contains(name))
     {
@@ -94,6 +99,9 @@ impl Bench {
 
     /// The stopwatch that runs inside the guest: static and stripped.
     fn probe(&self) -> anyhow::Result<PathBuf> {
+        if let Some(programs) = &self.programs {
+            return Ok(programs.join("ingot-probe"));
+        }
         let words = ["build", "--quiet", "--locked", "--release", "--package", "ingot-probe"];
         workspace::run(workspace::cargo().args(words))?;
         Ok(workspace::target().join("x86_64-unknown-linux-gnu/release/ingot-probe"))

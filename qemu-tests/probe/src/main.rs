@@ -89,14 +89,13 @@ fn execute(started: u64, plan: &plan::Plan) -> anyhow::Result<()> {
 }
 
 /// Ends the machine. The report is out; nothing that was measured is still wanted. File systems are written and made
-/// read-only by the kernel, so that the next boot from this disk finds them clean.
+/// read-only, so that the next boot from this disk finds them clean.
 fn power_off() {
-    // Absent without CONFIG_MAGIC_SYSRQ; then the next boot replays a journal.
-    for order in ["s", "u"] {
-        let _absent = std::fs::write("/proc/sysrq-trigger", order);
-        // The kernel does both in the background and tells nobody when it is done; this is guest time and costs nothing.
-        let pause = rustix::time::Timespec { tv_sec: 2, tv_nsec: 0 };
-        let _woken = rustix::thread::nanosleep(&pause);
-    }
+    rustix::fs::sync();
+    // Absent without CONFIG_MAGIC_SYSRQ; then the next boot replays a journal. The kernel does it in the background and
+    // tells nobody when it is done.
+    let _absent = std::fs::write("/proc/sysrq-trigger", "u");
+    let pause = rustix::time::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+    let _woken = rustix::thread::nanosleep(&pause);
     let _unreachable = rustix::system::reboot(rustix::system::RebootCommand::PowerOff);
 }

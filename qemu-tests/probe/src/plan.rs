@@ -35,10 +35,19 @@ pub(crate) struct Plan {
     pub(crate) quota_seconds: u64,
 }
 
+/// Kernel argument of a boot that is timed. Idling costs such a boot as much host time as working, so it ends when the
+/// services answered.
+const TIMED: &str = "idle=poll";
+
 /// Reads the plan; `None` when the image has none.
 pub(crate) fn read() -> anyhow::Result<Option<Plan>> {
     match std::fs::read_to_string(PATH) {
-        Ok(text) => parse(&text).map(Some),
+        Ok(text) => {
+            let plan = parse(&text)?;
+            let line = fs_err::read_to_string("/proc/cmdline")?;
+            let timed = line.split_whitespace().any(|word| word == TIMED);
+            Ok(Some(if timed { Plan { idle_seconds: 0, quota_seconds: 0, ..plan } } else { plan }))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("read {PATH}")),
     }

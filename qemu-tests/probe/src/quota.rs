@@ -11,7 +11,7 @@ use crate::report::Report;
 const PODS: &str = "/sys/fs/cgroup/pods";
 
 /// Longest wait for pods to appear, in guest time.
-const PODS_TIMEOUT: Duration = Duration::from_secs(60);
+const PODS_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Time containers are given to start before the measured time begins.
 const SETTLE: Duration = Duration::from_secs(5);

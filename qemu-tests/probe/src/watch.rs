@@ -13,7 +13,7 @@ use crate::{clock, look, plan, power_off, quota};
 const INTERVAL: Duration = Duration::from_millis(1);
 
 /// Guest time after which a service that did not answer is given up.
-const READY_TIMEOUT: Duration = Duration::from_secs(120);
+const READY_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Runs the plan, reports and powers off.
 pub(crate) fn run() -> anyhow::Result<()> {

@@ -1,5 +1,6 @@
 //! Where the time of a boot goes, ours beside the floor and the peer, and what memory the idle system needs.
 
+use super::guest::{Clock, Guest};
 use super::ingot::Ingot;
 use super::report::Report;
 use super::table::Table;
@@ -17,19 +18,27 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let first = ingot.first_boot(bench)?;
     let guests =
         [floor::guest(bench, &ingot)?, peer::guest(bench, &ingot)?, ingot.later_boot(&first)];
-    let first = first.run(&bench.tools, &bench.directory)?;
-    let mut reports = [Vec::new(), Vec::new(), Vec::new()];
+    let run = |guest: &Guest, clock| guest.run(clock, &bench.tools, &bench.directory);
+    // Makes the partitions that every later boot finds.
+    let first = run(&first, Clock::Timed)?;
+    let mut times = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..bench.repeats {
-        for (guest, reports) in guests.iter().zip(&mut reports) {
-            reports.push(guest.run(&bench.tools, &bench.directory)?);
+        for (guest, times) in guests.iter().zip(&mut times) {
+            times.push(run(guest, Clock::Timed)?);
         }
     }
-    let [floor, peer, ours] = reports;
-    Ok(vec![times(&floor, &peer, &ours, &first)?, profile(&ours)?, memory(&peer, &ours)?])
+    let [floor_times, peer_times, our_times] = times;
+    let [_, peer, ours] = guests;
+    let (peer, ours) = ([run(&peer, Clock::Skipping)?], [run(&ours, Clock::Skipping)?]);
+    Ok(vec![
+        times_table(&floor_times, &peer_times, &our_times, &first)?,
+        profile(&our_times)?,
+        memory(&peer, &ours)?,
+    ])
 }
 
 /// The promises about time.
-fn times(
+fn times_table(
     floor: &[Report],
     peer: &[Report],
     ours: &[Report],

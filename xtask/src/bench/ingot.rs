@@ -66,6 +66,7 @@ impl Ingot {
             extra_files,
             command_line: vec!["init=/usr/sbin/ingot-bench-init".to_owned()],
         });
+        options.programs.clone_from(&bench.programs);
         let built = build(&options, &bench.progress).context("build the image that is measured")?;
         Ok(Self {
             kernel: built.path("vmlinuz"),

@@ -8,7 +8,8 @@ use crate::workspace;
 
 /// Measures the vm image.
 pub(super) fn measure(bench: &Bench) -> anyhow::Result<Vec<Table>> {
-    let options = BuildOptions::new(&workspace::root(), &workspace::target(), "vm");
+    let mut options = BuildOptions::new(&workspace::root(), &workspace::target(), "vm");
+    options.programs.clone_from(&bench.programs);
     let built = build(&options, &bench.progress)?;
     let manifest = &built.manifest;
 
