@@ -161,7 +161,15 @@ impl ModuleSet {
 
     /// Depth first: needs before the module itself. `seen` also ends cycles.
     fn visit<'a>(&'a self, name: &str, seen: &mut BTreeSet<&'a str>, order: &mut Vec<&'a Module>) {
-        let Some(module) = self.modules.get(name) else { return };
+        let Some(module) = self.modules.get(name) else {
+            // Soft needs may name what several modules provide, for example `crc32c`: whichever of them fits works.
+            let provides =
+                |module: &&Module| module.aliases.iter().any(|alias| module_name(alias) == name);
+            for module in self.modules.values().filter(provides) {
+                self.visit(&module.name, seen, order);
+            }
+            return;
+        };
         if !seen.insert(&module.name) {
             return;
         }
@@ -398,6 +406,18 @@ mod tests {
             set(&[("kernel/a.ko", &["b", "c"]), ("kernel/b.ko", &["c"]), ("kernel/c.ko", &[])]);
         let order = set.with_needs(&["a".to_owned()]).expect("known");
         assert_eq!(names(&order), ["c", "b", "a"]);
+    }
+
+    #[test]
+    fn a_soft_need_for_something_brings_every_module_that_provides_it() {
+        let mut set =
+            set(&[("kernel/a.ko", &[]), ("kernel/crc-fast.ko", &[]), ("kernel/crc-slow.ko", &[])]);
+        set.modules.get_mut("a").expect("known").wants_before.push("crc32c".to_owned());
+        for name in ["crc_fast", "crc_slow"] {
+            set.modules.get_mut(name).expect("known").aliases.push("crc32c".to_owned());
+        }
+        let order = set.with_needs(&["a".to_owned()]).expect("known");
+        assert_eq!(names(&order), ["crc_fast", "crc_slow", "a"]);
     }
 
     #[test]
