@@ -87,7 +87,8 @@ impl Program {
     /// The program, ready for arguments.
     #[must_use]
     pub fn command(&self) -> Command {
-        let (program, first) = self.words.split_first().expect("made from a command, which has a program");
+        let (program, first) =
+            self.words.split_first().expect("made from a command, which has a program");
         let mut command = Command::new(program);
         command.args(first).envs(self.environment.iter().map(|(name, value)| (name, value)));
         command

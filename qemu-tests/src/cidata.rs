@@ -41,9 +41,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("cidata.img");
         super::write(&path, "kind: Machine\n").expect("write the drive");
-        let file = fs_err::OpenOptions::new().read(true).write(true).open(&path).expect("open the drive");
-        let volume = fatfs::FileSystem::new(file, fatfs::FsOptions::new())
-            .expect("read the drive");
+        let file =
+            fs_err::OpenOptions::new().read(true).write(true).open(&path).expect("open the drive");
+        let volume = fatfs::FileSystem::new(file, fatfs::FsOptions::new()).expect("read the drive");
         assert_eq!(volume.volume_label(), "CIDATA");
         let mut text = String::new();
         let mut entry = volume.root_dir().open_file("user-data").expect("user-data");

@@ -23,13 +23,18 @@ pub struct Api {
 }
 
 /// A channel to `127.0.0.1:port` that trusts `authority` and presents `identity`, if any. Nothing is sent yet.
-pub fn channel(port: u16, authority: &Certificate, identity: Option<&Identity>) -> anyhow::Result<Channel> {
+pub fn channel(
+    port: u16,
+    authority: &Certificate,
+    identity: Option<&Identity>,
+) -> anyhow::Result<Channel> {
     let mut tls = ClientTlsConfig::new()
         .domain_name(NODE_SERVER_NAME)
         .ca_certificate(transport::Certificate::from_pem(authority.to_pem()));
     if let Some(identity) = identity {
         let key = identity.key.to_pem();
-        tls = tls.identity(transport::Identity::from_pem(identity.certificate.to_pem(), key.as_str()));
+        tls = tls
+            .identity(transport::Identity::from_pem(identity.certificate.to_pem(), key.as_str()));
     }
     let endpoint = Endpoint::from_shared(format!("https://127.0.0.1:{port}"))
         .context("name the API of the machine")?
@@ -173,7 +178,8 @@ impl Api {
 
     /// `ListServices`.
     pub async fn services(&mut self) -> anyhow::Result<Vec<api::Service>> {
-        let answer = answer("ListServices", self.rpc.list_services(api::ListServicesRequest {})).await?;
+        let answer =
+            answer("ListServices", self.rpc.list_services(api::ListServicesRequest {})).await?;
         Ok(answer.services)
     }
 
@@ -197,11 +203,8 @@ impl Api {
 
     /// Everything below `path` on the same file system.
     pub async fn files(&mut self, path: &str) -> anyhow::Result<Vec<api::FileInfo>> {
-        let request = api::ListFilesRequest {
-            path: path.to_owned(),
-            recursive: true,
-            one_file_system: true,
-        };
+        let request =
+            api::ListFilesRequest { path: path.to_owned(), recursive: true, one_file_system: true };
         let stream = answer("ListFiles", self.rpc.list_files(request)).await?;
         all("ListFiles", stream).await
     }
@@ -235,7 +238,17 @@ impl Api {
         let call = self.rpc.restart_service(request);
         match tokio::time::timeout(CALL_LIMIT, call).await.context("RestartService hangs")? {
             Ok(_) => Ok(()),
-            Err(status) if matches!(status.code(), tonic::Code::Unavailable | tonic::Code::Unknown | tonic::Code::Cancelled | tonic::Code::Internal) => Ok(()),
+            Err(status)
+                if matches!(
+                    status.code(),
+                    tonic::Code::Unavailable
+                        | tonic::Code::Unknown
+                        | tonic::Code::Cancelled
+                        | tonic::Code::Internal
+                ) =>
+            {
+                Ok(())
+            }
             Err(status) => bail!("RestartService: {:?}: {}", status.code(), whole_error(&status)),
         }
     }

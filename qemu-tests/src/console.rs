@@ -49,9 +49,10 @@ impl Console {
             let printed = self.text()?;
             let fresh = printed.get(position..).unwrap_or_default();
             // Only complete lines: the console may be in the middle of the one that matters.
-            Ok(fresh.split_inclusive('\n').filter(|line| line.ends_with('\n')).find_map(|line| {
-                line.split_once(text).map(|(_, rest)| rest.trim_end().to_owned())
-            }))
+            Ok(fresh
+                .split_inclusive('\n')
+                .filter(|line| line.ends_with('\n'))
+                .find_map(|line| line.split_once(text).map(|(_, rest)| rest.trim_end().to_owned())))
         })
         .await
     }

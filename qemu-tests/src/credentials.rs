@@ -34,7 +34,9 @@ impl Credentials {
     pub fn expired(&self) -> anyhow::Result<Identity> {
         let end = SystemTime::now() - LIFETIME;
         let validity = Validity { not_before: end - LIFETIME, not_after: end };
-        self.ca.issue_client("test-expired", Role::Admin, validity).context("issue an expired client")
+        self.ca
+            .issue_client("test-expired", Role::Admin, validity)
+            .context("issue an expired client")
     }
 
     /// The `api` section of a machine config that trusts this authority, and lets the node issue its own certificate.

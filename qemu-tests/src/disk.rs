@@ -75,7 +75,8 @@ fn number(text: &str, label: &str) -> anyhow::Result<u64> {
 
 /// The bytes of the disk image file that hold the first block of `path` in an EROFS image, from `dump.erofs`.
 pub fn erofs_extent(tools: &Tools, image: &Path, path: &str) -> anyhow::Result<Range<u64>> {
-    let text = output(tools.dump_erofs.command().arg(format!("--path={path}")).arg("-e").arg(image))?;
+    let text =
+        output(tools.dump_erofs.command().arg(format!("--path={path}")).arg("-e").arg(image))?;
     first_extent(&text).with_context(|| format!("no extent of {path} in:\n{text}"))
 }
 
@@ -104,7 +105,8 @@ pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
 fn copy(from: &Path, from_at: u64, to: &Path, to_at: u64, length: u64) -> anyhow::Result<()> {
     const CHUNK: u64 = 1 << 20;
     let mut source = fs_err::File::open(from)?;
-    let mut target = fs_err::OpenOptions::new().write(true).create(true).truncate(false).open(to)?;
+    let mut target =
+        fs_err::OpenOptions::new().write(true).create(true).truncate(false).open(to)?;
     if target.metadata()?.len() < to_at + length {
         target.set_len(to_at + length)?;
     }

@@ -37,7 +37,8 @@ impl Faults {
     /// A generator of its own for a part that runs beside others, so that its choices do not depend on their speed.
     #[must_use]
     pub fn part(&self, name: &str) -> Self {
-        let mixed = name.bytes().fold(self.seed, |seed, byte| seed.rotate_left(7) ^ u64::from(byte));
+        let mixed =
+            name.bytes().fold(self.seed, |seed, byte| seed.rotate_left(7) ^ u64::from(byte));
         Self { seed: self.seed, random: fastrand::Rng::with_seed(mixed) }
     }
 }

@@ -12,8 +12,8 @@ use ingot_pki::Identity;
 use crate::artifacts::Artifacts;
 use crate::client::{self, Api};
 use crate::console::Console;
-use crate::disk::output;
 use crate::credentials::Credentials;
+use crate::disk::output;
 use crate::qemu::args::{Accelerator, Clock, Description, Disk, Start};
 use crate::qemu::process::Process;
 use crate::qemu::qmp::Qmp;
@@ -137,7 +137,8 @@ impl MachineBuilder {
 
     /// Makes the disks and leaves the machine off.
     pub fn build(self) -> anyhow::Result<Machine> {
-        let directory = Directory::make(&self.artifacts.target, self.directory.as_deref(), &self.name)?;
+        let directory =
+            Directory::make(&self.artifacts.target, self.directory.as_deref(), &self.name)?;
         let at = |name: &str| directory.path.join(name);
         let start = self.start(&directory.path)?;
         let mut disks = vec![Disk { path: at("disk.qcow2"), format: "qcow2", read_only: false }];
@@ -146,7 +147,10 @@ impl MachineBuilder {
             cidata::write(&at("cidata.img"), config)?;
             disks.push(Disk { path: at("cidata.img"), format: "raw", read_only: true });
         }
-        let sockets = tempfile::Builder::new().prefix("ingot-qmp-").tempdir().context("make a socket directory")?;
+        let sockets = tempfile::Builder::new()
+            .prefix("ingot-qmp-")
+            .tempdir()
+            .context("make a socket directory")?;
         let port = ports::free()?;
         let description = Description {
             accelerator: Accelerator::detect(),
@@ -212,7 +216,10 @@ impl MachineBuilder {
 /// The words of a command line, one of them with another value.
 fn replace_word(line: &str, name: &str, value: &str) -> String {
     let words = line.split_whitespace();
-    let replaced = words.map(|word| if word.starts_with(name) { format!("{name}{value}") } else { word.to_owned() });
+    let replaced =
+        words.map(
+            |word| if word.starts_with(name) { format!("{name}{value}") } else { word.to_owned() },
+        );
     replaced.collect::<Vec<_>>().join(" ")
 }
 
@@ -384,7 +391,9 @@ impl Machine {
             let waiting: Vec<String> = status
                 .conditions
                 .iter()
-                .filter(|condition| condition.state() != ingot_api::machine::v1::condition::State::Ok)
+                .filter(|condition| {
+                    condition.state() != ingot_api::machine::v1::condition::State::Ok
+                })
                 .map(|condition| format!("{}: {}", condition.name, condition.message))
                 .collect();
             bail!("stage {:?}; {}", status.stage(), waiting.join("; "))
@@ -434,7 +443,10 @@ impl Machine {
     /// Waits until the guest has switched the power off.
     pub async fn wait_off(&mut self) -> anyhow::Result<()> {
         let process = self.process.as_mut().context("the machine is off already")?;
-        process.wait(STOP_LIMIT).await.with_context(|| format!("machine {} does not switch off", self.name))?;
+        process
+            .wait(STOP_LIMIT)
+            .await
+            .with_context(|| format!("machine {} does not switch off", self.name))?;
         self.process = None;
         self.qmp = None;
         Ok(())

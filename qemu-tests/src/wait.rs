@@ -24,7 +24,9 @@ pub async fn until<T>(
             Ok(Ok(Some(value))) => return Ok(value),
             Ok(Ok(None)) => {}
             Ok(Err(error)) => complaint = format!("last error: {error:#}"),
-            Err(_) => complaint = format!("the question was not answered in time; before: {complaint}"),
+            Err(_) => {
+                complaint = format!("the question was not answered in time; before: {complaint}")
+            }
         }
         if Instant::now() + INTERVAL > deadline {
             bail!("waited {} s for {what}: {complaint}", limit.as_secs());

@@ -42,8 +42,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let directory = workspace::target().join("demo");
     stop_previous(&directory)?;
     // One thread: the kernel ends a QEMU that may not live on with the thread that started it.
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
     runtime.block_on(demo(args, &artifacts, &directory))
 }
 
@@ -70,9 +72,16 @@ async fn demo(args: &Args, artifacts: &Artifacts, directory: &Path) -> anyhow::R
 }
 
 /// The demo proper: the machine is on, and nobody has told it anything.
-async fn show(args: &Args, machine: &mut Machine, directory: &Path, begin: Instant) -> anyhow::Result<()> {
+async fn show(
+    args: &Args,
+    machine: &mut Machine,
+    directory: &Path,
+    begin: Instant,
+) -> anyhow::Result<()> {
     let mut table = Table::new();
-    table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY).set_header(["what", "expected", "seen"]);
+    table
+        .load_style(comfy_table::presets::UTF8_BORDERS_ONLY)
+        .set_header(["what", "expected", "seen"]);
     let code = waiting(
         "booting: UEFI, verified root, PID 1, agent",
         machine.console().wait_for_text(CODE_PREFIX, BOOT_LIMIT),
@@ -80,7 +89,9 @@ async fn show(args: &Args, machine: &mut Machine, directory: &Path, begin: Insta
     .await?;
     let code = code.split_whitespace().next().unwrap_or_default().to_owned();
     let booted = begin.elapsed();
-    step(&format!("the node waits for its first config; its console shows the pairing code {code}"));
+    step(&format!(
+        "the node waits for its first config; its console shows the pairing code {code}"
+    ));
     table.add_row(["a node without config", "shows a pairing code", &code]);
 
     let operator = Operator::generate(directory, machine)?;
@@ -91,12 +102,27 @@ async fn show(args: &Args, machine: &mut Machine, directory: &Path, begin: Insta
     let status = api.status().await?;
     let root = status.root.context("the status says nothing about the root")?;
     table.add_row(["kernel", "6.12 LTS of Debian", &version.kernel]);
-    table.add_row(["root file system", "verified, read-only", &format!("{}, {}", root.verity, if root.read_only { "read-only" } else { "WRITABLE" })]);
-    ensure!(root.verity == "verified" && root.read_only, "the root is not what it should be: {root:?}");
+    table.add_row([
+        "root file system",
+        "verified, read-only",
+        &format!("{}, {}", root.verity, if root.read_only { "read-only" } else { "WRITABLE" }),
+    ]);
+    ensure!(
+        root.verity == "verified" && root.read_only,
+        "the root is not what it should be: {root:?}"
+    );
 
     quotas::prove(&mut api, &mut table).await?;
     processes(&mut api, &mut table).await?;
-    table.add_row(["time from power-on", "", &format!("{} s to the pairing code, {} s in all (emulation is slow)", booted.as_secs(), begin.elapsed().as_secs())]);
+    table.add_row([
+        "time from power-on",
+        "",
+        &format!(
+            "{} s to the pairing code, {} s in all (emulation is slow)",
+            booted.as_secs(),
+            begin.elapsed().as_secs()
+        ),
+    ]);
     if args.once {
         waiting("powering off by the API", machine.shutdown_by(&mut api)).await?;
         let _gone = fs_err::remove_file(pid_file(directory));
@@ -122,7 +148,10 @@ fn step(text: &str) {
 }
 
 /// Shows that something is being waited for, and for how long.
-async fn waiting<T>(text: &str, future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+async fn waiting<T>(
+    text: &str,
+    future: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
     let begin = Instant::now();
     let bar = ProgressBar::new_spinner();
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
@@ -151,7 +180,8 @@ fn stop_previous(directory: &Path) -> anyhow::Result<()> {
     let ours = String::from_utf8_lossy(&words).contains(&*directory.join("node").to_string_lossy());
     if let (true, Some(process)) = (ours, rustix::process::Pid::from_raw(pid)) {
         step("stopping the node of the last demo");
-        rustix::process::kill_process(process, rustix::process::Signal::KILL).context("stop the last demo's QEMU")?;
+        rustix::process::kill_process(process, rustix::process::Signal::KILL)
+            .context("stop the last demo's QEMU")?;
     }
     Ok(fs_err::remove_file(&file)?)
 }

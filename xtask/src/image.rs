@@ -31,7 +31,8 @@ pub(crate) fn build(profile: &str) -> anyhow::Result<Built> {
     let progress = Terminal::new();
     setup::ensure(&progress)?;
     let options = BuildOptions::new(&workspace::root(), &workspace::target(), profile);
-    ingot_image_builder::build(&options, &progress).with_context(|| format!("build the image {profile}"))
+    ingot_image_builder::build(&options, &progress)
+        .with_context(|| format!("build the image {profile}"))
 }
 
 /// Builds an image again from nothing, and compares it with the one that is there.
@@ -40,15 +41,22 @@ pub(crate) fn build_twice(profile: &str) -> anyhow::Result<()> {
     let progress = Terminal::new();
     let mut options = BuildOptions::new(&workspace::root(), &workspace::target(), profile);
     options.force = true;
-    let second = ingot_image_builder::build(&options, &progress).context("build the image again")?;
+    let second =
+        ingot_image_builder::build(&options, &progress).context("build the image again")?;
     let different: Vec<String> = first
         .manifest
         .outputs
         .iter()
-        .filter(|(name, output)| second.manifest.outputs.get(*name).map(|other| &other.sha256) != Some(&output.sha256))
+        .filter(|(name, output)| {
+            second.manifest.outputs.get(*name).map(|other| &other.sha256) != Some(&output.sha256)
+        })
         .map(|(name, _)| name.clone())
         .collect();
-    ensure!(different.is_empty(), "these differ from one build to the next: {}", different.join(", "));
+    ensure!(
+        different.is_empty(),
+        "these differ from one build to the next: {}",
+        different.join(", ")
+    );
     ensure!(first.manifest.outputs.contains_key("disk.raw"), "the manifest lists no disk.raw");
     Ok(())
 }
@@ -57,7 +65,8 @@ pub(crate) fn build_twice(profile: &str) -> anyhow::Result<()> {
 pub(crate) fn artifacts(tools: &Tools, profile: &str) -> anyhow::Result<Artifacts> {
     let target = workspace::target();
     let image = Image::find(&target.join("images").join(profile)).context("find the image")?;
-    let program = |name: &str| -> anyhow::Result<Program> { Ok(Program::from(&tools.command(name)?)) };
+    let program =
+        |name: &str| -> anyhow::Result<Program> { Ok(Program::from(&tools.command(name)?)) };
     let tools = artifacts::Tools {
         qemu: Program::from(&tools.qemu()?),
         qemu_img: Program::from(&tools.qemu_img()?),
@@ -72,6 +81,13 @@ pub(crate) fn artifacts(tools: &Tools, profile: &str) -> anyhow::Result<Artifact
 
 /// The operator's command line, built.
 pub(crate) fn ingotctl() -> anyhow::Result<std::path::PathBuf> {
-    workspace::run(workspace::cargo().args(["build", "--quiet", "--release", "--locked", "--package", "ingot-ctl"]))?;
+    workspace::run(workspace::cargo().args([
+        "build",
+        "--quiet",
+        "--release",
+        "--locked",
+        "--package",
+        "ingot-ctl",
+    ]))?;
     Ok(workspace::target().join("x86_64-unknown-linux-gnu/release/ingotctl"))
 }

@@ -159,7 +159,11 @@ fn packages<'a>(needs: &'a [&Need]) -> impl Iterator<Item = &'a str> {
 }
 
 fn explain(needs: &[&Need]) -> String {
-    needs.iter().map(|need| format!("{} ({})", need.package, need.why)).collect::<Vec<_>>().join(", ")
+    needs
+        .iter()
+        .map(|need| format!("{} ({})", need.package, need.why))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn install_command(needs: &[&Need]) -> String {

@@ -93,7 +93,14 @@ impl Description {
     /// The words after the program's name.
     pub(crate) fn words(&self) -> Vec<OsString> {
         let mut words = Words::default();
-        words.all(["-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35,vmport=off"]);
+        words.all([
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-machine",
+            "q35,vmport=off",
+        ]);
         self.processor(&mut words);
         words.option("-m", format!("{}M", self.memory_mib));
         words.option("-uuid", self.uuid.clone());
@@ -112,7 +119,10 @@ impl Description {
             // Index 0 is the kernel's in a direct boot.
             words.option(
                 "-device",
-                format!("virtio-blk-pci,drive=disk{index},bootindex={},serial=ingot-test-{index}", index + 1),
+                format!(
+                    "virtio-blk-pci,drive=disk{index},bootindex={},serial=ingot-test-{index}",
+                    index + 1
+                ),
             );
         }
         let mut network = "user,id=net0".to_owned();
@@ -224,7 +234,9 @@ mod tests {
         machine.accelerator = Accelerator::Kvm;
         machine.clock = Clock::Instructions;
         let line = line(&machine);
-        assert!(line.contains("tcg,thread=single") && line.contains("-icount") && !line.contains("kvm"));
+        assert!(
+            line.contains("tcg,thread=single") && line.contains("-icount") && !line.contains("kvm")
+        );
     }
 
     #[test]

@@ -45,7 +45,8 @@ impl Process {
             command.current_dir(directory);
         }
         command.stdin(Stdio::null()).stdout(output.into_parts().0).stderr(errors.into_parts().0);
-        let child = command.spawn().context("start QEMU by `setpriv` or `setsid` (package util-linux)")?;
+        let child =
+            command.spawn().context("start QEMU by `setpriv` or `setsid` (package util-linux)")?;
         Ok(Self { child, lives_on })
     }
 

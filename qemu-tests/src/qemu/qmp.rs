@@ -26,7 +26,11 @@ pub struct Qmp {
 
 impl Qmp {
     /// Connects to the socket at `path` as soon as `process` has made it.
-    pub(crate) async fn connect(path: PathBuf, process: &mut Process, limit: Duration) -> anyhow::Result<Self> {
+    pub(crate) async fn connect(
+        path: PathBuf,
+        process: &mut Process,
+        limit: Duration,
+    ) -> anyhow::Result<Self> {
         let stream = wait::until("QEMU's control socket", limit, async || {
             if let Some(status) = process.ended()? {
                 return Ok(Some(Err(status)));

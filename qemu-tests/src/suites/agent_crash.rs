@@ -72,11 +72,19 @@ pub(super) async fn run(context: &Context, report: &Report) {
         .await;
     report.check("PID 1 counted every kill", &mut machine, counted).await;
     report
-        .check("no pod was restarted", &mut machine, async |machine| same_containers(machine, &before).await)
+        .check("no pod was restarted", &mut machine, async |machine| {
+            same_containers(machine, &before).await
+        })
         .await;
     report.check("no exit code was lost", &mut machine, exit_codes).await;
     report.check("no log line was lost or doubled", &mut machine, logs).await;
-    report.check("a pod that fails on its own went on failing, each run accounted for", &mut machine, failing_pod).await;
+    report
+        .check(
+            "a pod that fails on its own went on failing, each run accounted for",
+            &mut machine,
+            failing_pod,
+        )
+        .await;
 }
 
 async fn boot(context: &Context) -> anyhow::Result<Machine> {
@@ -151,7 +159,10 @@ async fn kill_once(machine: &mut Machine, faults: &mut Faults) -> anyhow::Result
     let records = api.dmesg().await?;
     downtime(&records, last).with_context(|| {
         let lines: Vec<&str> = records.iter().map(|record| record.message.as_str()).collect();
-        format!("read from the kernel log when the agent was away:\n{}", lines[lines.len().saturating_sub(12)..].join("\n"))
+        format!(
+            "read from the kernel log when the agent was away:\n{}",
+            lines[lines.len().saturating_sub(12)..].join("\n")
+        )
     })
 }
 
@@ -164,7 +175,8 @@ async fn agent_pid(api: &mut Api) -> anyhow::Result<i32> {
 /// From PID 1's word that the agent ended to the agent's word that it listens, after record `last`.
 fn downtime(records: &[DmesgResponse], last: u64) -> anyhow::Result<Duration> {
     let mut fresh = records.iter().filter(|record| record.sequence > last);
-    let ended = fresh.find(|record| record.message.contains("agent") && record.message.contains("signal 9"));
+    let ended = fresh
+        .find(|record| record.message.contains("agent") && record.message.contains("signal 9"));
     let ended = time(ended.context("PID 1 did not say that the agent ended")?)?;
     let back = fresh.find(|record| record.message.contains("api listening"));
     Ok(time(back.context("the agent did not say that it listens")?)?.saturating_sub(ended))
@@ -184,11 +196,17 @@ async fn counted(machine: &mut Machine) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn same_containers(machine: &mut Machine, before: &BTreeMap<String, Container>) -> anyhow::Result<()> {
+async fn same_containers(
+    machine: &mut Machine,
+    before: &BTreeMap<String, Container>,
+) -> anyhow::Result<()> {
     let mut api = machine.api()?;
     for (pod, old) in before {
         let now = api.container(pod).await?;
-        let same = now.id == old.id && now.pid == old.pid && now.restarts == 0 && now.started_at == old.started_at;
+        let same = now.id == old.id
+            && now.pid == old.pid
+            && now.restarts == 0
+            && now.started_at == old.started_at;
         ensure!(same && now.state() == State::Running, "pod {pod} was {old:?} and is {now:?}");
     }
     Ok(())
@@ -215,7 +233,12 @@ async fn logs(machine: &mut Machine) -> anyhow::Result<()> {
     for index in 0..JOBS {
         let pod = format!("job-{index}");
         let lines = api.logs(&pod).await?;
-        ensure!(lines.len() == job_lines(index), "{pod} printed {} lines, its log has {}", job_lines(index), lines.len());
+        ensure!(
+            lines.len() == job_lines(index),
+            "{pod} printed {} lines, its log has {}",
+            job_lines(index),
+            lines.len()
+        );
         contiguous(&lines).with_context(|| format!("log of {pod}"))?;
     }
     let lines = api.logs("ticker").await?;
@@ -235,7 +258,11 @@ fn contiguous(lines: &[String]) -> anyhow::Result<()> {
 async fn failing_pod(machine: &mut Machine) -> anyhow::Result<()> {
     let container = machine.api()?.container("failing").await?;
     ensure!(container.restarts > 0, "it never failed: {container:?}");
-    ensure!(container.history.iter().all(|run| run.exit_code == 3 && run.signal == 0), "{:?}", container.history);
+    ensure!(
+        container.history.iter().all(|run| run.exit_code == 3 && run.signal == 0),
+        "{:?}",
+        container.history
+    );
     let attempts: Vec<u32> = container.history.iter().map(|run| run.attempt).collect();
     let gap = attempts.windows(2).find(|pair| pair[1] != pair[0] + 1);
     ensure!(gap.is_none(), "runs are missing: {attempts:?}");
@@ -248,7 +275,8 @@ mod tests {
 
     #[test]
     fn a_missing_and_a_doubled_line_are_noticed() {
-        let lines = |numbers: &[u32]| numbers.iter().map(|n| format!("tick {n}")).collect::<Vec<_>>();
+        let lines =
+            |numbers: &[u32]| numbers.iter().map(|n| format!("tick {n}")).collect::<Vec<_>>();
         assert!(contiguous(&lines(&[1, 2, 3])).is_ok());
         assert!(contiguous(&lines(&[1, 3])).is_err());
         assert!(contiguous(&lines(&[1, 2, 2])).is_err());

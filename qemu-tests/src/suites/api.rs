@@ -35,30 +35,46 @@ const ENDS_THE_NODE: &[&str] = &["Reboot", "Shutdown"];
 pub(super) async fn run(node: &mut SharedNode<'_>, report: &Report) {
     let Some(machine) = node.get(report).await else { return };
     report
-        .check("a client without a certificate is refused, clearly and on record", machine, async |machine| {
-            refused(machine, None, "certificate").await
-        })
+        .check(
+            "a client without a certificate is refused, clearly and on record",
+            machine,
+            async |machine| refused(machine, None, "certificate").await,
+        )
         .await;
     report
-        .check("a client of another authority is refused, clearly and on record", machine, async |machine| {
-            let other = Credentials::generate()?;
-            refused(machine, Some(&other.admin), "unknown").await
-        })
+        .check(
+            "a client of another authority is refused, clearly and on record",
+            machine,
+            async |machine| {
+                let other = Credentials::generate()?;
+                refused(machine, Some(&other.admin), "unknown").await
+            },
+        )
         .await;
     report
-        .check("a client with an expired certificate is refused, clearly and on record", machine, async |machine| {
-            let expired = machine.credentials().expired()?;
-            refused(machine, Some(&expired), "expired").await
-        })
+        .check(
+            "a client with an expired certificate is refused, clearly and on record",
+            machine,
+            async |machine| {
+                let expired = machine.credentials().expired()?;
+                refused(machine, Some(&expired), "expired").await
+            },
+        )
         .await;
-    report.check("every RPC asks for exactly the role its comment names", machine, role_matrix).await;
+    report
+        .check("every RPC asks for exactly the role its comment names", machine, role_matrix)
+        .await;
     report.check("too small a role is recorded as an event", machine, denial_is_recorded).await;
     report.check("the health service says that it serves", machine, health).await;
     report.check("reflection lists the machine API", machine, reflection).await;
 }
 
 /// The handshake with `identity` fails with words that contain `word`, and an event says that somebody failed.
-async fn refused(machine: &mut Machine, identity: Option<&Identity>, word: &str) -> anyhow::Result<()> {
+async fn refused(
+    machine: &mut Machine,
+    identity: Option<&Identity>,
+    word: &str,
+) -> anyhow::Result<()> {
     let mut admin = machine.api()?;
     let last = admin.events().await?.last().map_or(0, |event| event.sequence);
     let mut api = machine.api_as(identity)?;
@@ -69,7 +85,10 @@ async fn refused(machine: &mut Machine, identity: Option<&Identity>, word: &str)
     ensure!(text.to_lowercase().contains(word), "the error does not say {word:?}: {text}");
     wait::until("an event about the refused client", EVENT_LIMIT, async || {
         let events = admin.events().await?;
-        Ok(events.iter().any(|event| event.sequence > last && event.reason == "AuthenticationFailed").then_some(()))
+        Ok(events
+            .iter()
+            .any(|event| event.sequence > last && event.reason == "AuthenticationFailed")
+            .then_some(()))
     })
     .await
 }
@@ -116,7 +135,11 @@ async fn role_matrix(machine: &mut Machine) -> anyhow::Result<()> {
     let mut wrong = Vec::new();
     for role in Role::ALL {
         let identity = machine.credentials().client(role)?;
-        let channel = client::channel(machine.port(), machine.credentials().ca.certificate(), Some(&identity))?;
+        let channel = client::channel(
+            machine.port(),
+            machine.credentials().ca.certificate(),
+            Some(&identity),
+        )?;
         for method in &methods {
             let allowed = method.role.is_some_and(|needed| role >= needed);
             if allowed && ENDS_THE_NODE.contains(&method.name.as_str()) {
@@ -126,7 +149,13 @@ async fn role_matrix(machine: &mut Machine) -> anyhow::Result<()> {
             // An empty request may be wrong for the RPC, but it was let in. RPCs without a role are for maintenance
             // mode: refused now, in whatever words.
             let fits = match method.role {
-                Some(_) if allowed => !matches!(code, Code::PermissionDenied | Code::Unauthenticated | Code::Unavailable | Code::Unimplemented),
+                Some(_) if allowed => !matches!(
+                    code,
+                    Code::PermissionDenied
+                        | Code::Unauthenticated
+                        | Code::Unavailable
+                        | Code::Unimplemented
+                ),
                 Some(_) => code == Code::PermissionDenied,
                 None => code != Code::Ok,
             };
@@ -150,7 +179,8 @@ async fn call_empty(channel: tonic::transport::Channel, method: &str) -> anyhow:
         let mut answers = grpc.server_streaming(Request::new(()), path, codec).await?.into_inner();
         answers.message().await.map(drop)
     };
-    let answer = tokio::time::timeout(CALL_LIMIT, call).await.with_context(|| format!("{method} hangs"))?;
+    let answer =
+        tokio::time::timeout(CALL_LIMIT, call).await.with_context(|| format!("{method} hangs"))?;
     Ok(answer.map_or_else(|status| status.code(), |()| Code::Ok))
 }
 
@@ -161,11 +191,16 @@ async fn denial_is_recorded(machine: &mut Machine) -> anyhow::Result<()> {
     let refusal = machine.api_as(Some(&reader))?.shutdown().await;
     let Err(error) = refusal else { bail!("a reader may shut the node down") };
     let text = format!("{error:#}");
-    ensure!(text.contains("reader") && text.contains("operator"), "the error names no roles: {text}");
+    ensure!(
+        text.contains("reader") && text.contains("operator"),
+        "the error names no roles: {text}"
+    );
     wait::until("an event about the denied call", EVENT_LIMIT, async || {
         let events = admin.events().await?;
         let is_denial = |event: &&ingot_api::machine::v1::Event| {
-            event.sequence > last && event.reason == "PermissionDenied" && event.message.contains("Shutdown")
+            event.sequence > last
+                && event.reason == "PermissionDenied"
+                && event.message.contains("Shutdown")
         };
         Ok(events.iter().find(is_denial).map(drop))
     })
@@ -174,12 +209,14 @@ async fn denial_is_recorded(machine: &mut Machine) -> anyhow::Result<()> {
 
 async fn health(machine: &mut Machine) -> anyhow::Result<()> {
     let admin = &machine.credentials().admin;
-    let channel = client::channel(machine.port(), machine.credentials().ca.certificate(), Some(admin))?;
+    let channel =
+        client::channel(machine.port(), machine.credentials().ca.certificate(), Some(admin))?;
     let mut health = HealthClient::new(channel);
     for service in ["", "ingot.machine.v1.Machine"] {
         let request = HealthCheckRequest { service: service.to_owned() };
         let answer = tokio::time::timeout(CALL_LIMIT, health.check(request)).await?;
-        let status = answer.map_err(|status| anyhow::anyhow!("{service:?}: {}", whole_error(&status)))?;
+        let status =
+            answer.map_err(|status| anyhow::anyhow!("{service:?}: {}", whole_error(&status)))?;
         ensure!(status.get_ref().status() == ServingStatus::Serving, "{service:?}: {status:?}");
     }
     Ok(())
@@ -187,7 +224,8 @@ async fn health(machine: &mut Machine) -> anyhow::Result<()> {
 
 async fn reflection(machine: &mut Machine) -> anyhow::Result<()> {
     let admin = &machine.credentials().admin;
-    let channel = client::channel(machine.port(), machine.credentials().ca.certificate(), Some(admin))?;
+    let channel =
+        client::channel(machine.port(), machine.credentials().ca.certificate(), Some(admin))?;
     let request = ServerReflectionRequest {
         host: String::new(),
         message_request: Some(MessageRequest::ListServices(String::new())),
@@ -200,7 +238,9 @@ async fn reflection(machine: &mut Machine) -> anyhow::Result<()> {
     };
     let answer = tokio::time::timeout(CALL_LIMIT, ask).await?;
     let answer = answer.map_err(|status| anyhow::anyhow!("{}", whole_error(&status)))?;
-    let Some(MessageResponse::ListServicesResponse(list)) = answer.and_then(|answer| answer.message_response) else {
+    let Some(MessageResponse::ListServicesResponse(list)) =
+        answer.and_then(|answer| answer.message_response)
+    else {
         bail!("no list of services");
     };
     let names: Vec<&str> = list.service.iter().map(|service| service.name.as_str()).collect();
@@ -215,7 +255,8 @@ mod tests {
     #[test]
     fn the_roles_are_read_from_the_comments_of_the_contract() {
         let methods = methods(FILE_DESCRIPTOR_SET).expect("methods");
-        let role = |name: &str| methods.iter().find(|method| method.name == name).expect("method").role;
+        let role =
+            |name: &str| methods.iter().find(|method| method.name == name).expect("method").role;
         assert_eq!(role("Version"), Some(Role::Reader));
         assert_eq!(role("Shutdown"), Some(Role::Operator));
         assert_eq!(role("RestartService"), Some(Role::Admin));

@@ -19,12 +19,22 @@ const MEMORY: u64 = 512 << 20;
 pub(super) async fn run(node: &mut SharedNode<'_>, report: &Report) {
     let context = node.context;
     if let Some(machine) = node.get(report).await {
-        report.check("it boots by UEFI from the disk image with 512 MiB", machine, by_firmware).await;
+        report
+            .check("it boots by UEFI from the disk image with 512 MiB", machine, by_firmware)
+            .await;
         report.check("it has an address by DHCP", machine, by_dhcp).await;
         report.check("it made its partitions at first boot", machine, partitions).await;
-        report.check("it shows name, address and fingerprint on the console", machine, console).await;
-        report.check("it reboots by the API", machine, async |machine| machine.reboot().await.map(drop)).await;
-        report.check("it powers off by the API", machine, async |machine| machine.shutdown().await).await;
+        report
+            .check("it shows name, address and fingerprint on the console", machine, console)
+            .await;
+        report
+            .check("it reboots by the API", machine, async |machine| {
+                machine.reboot().await.map(drop)
+            })
+            .await;
+        report
+            .check("it powers off by the API", machine, async |machine| machine.shutdown().await)
+            .await;
         report.check("it keeps its config without the CIDATA drive", machine, without_cidata).await;
         report.check("it powers off by the ACPI power button", machine, power_button).await;
     }
@@ -45,7 +55,9 @@ async fn by_firmware(machine: &mut Machine) -> anyhow::Result<()> {
 async fn by_dhcp(machine: &mut Machine) -> anyhow::Result<()> {
     let links = machine.api()?.status().await?.links;
     // QEMU's own DHCP server gives this address to the first who asks.
-    let has = links.iter().any(|link| link.up && link.addresses.iter().any(|address| address == "10.0.2.15/24"));
+    let has = links
+        .iter()
+        .any(|link| link.up && link.addresses.iter().any(|address| address == "10.0.2.15/24"));
     ensure!(has, "{links:?}");
     Ok(())
 }
@@ -53,7 +65,8 @@ async fn by_dhcp(machine: &mut Machine) -> anyhow::Result<()> {
 async fn partitions(machine: &mut Machine) -> anyhow::Result<()> {
     let volumes = machine.api()?.status().await?.volumes;
     for (name, mount_point) in [("STATE", "/state"), ("VAR", "/var")] {
-        let has = volumes.iter().any(|volume| volume.name == name && volume.mount_point == mount_point);
+        let has =
+            volumes.iter().any(|volume| volume.name == name && volume.mount_point == mount_point);
         ensure!(has, "no {name} on {mount_point}: {volumes:?}");
     }
     Ok(())
@@ -66,7 +79,10 @@ async fn console(machine: &mut Machine) -> anyhow::Result<()> {
         ensure!(text.contains(part), "the console does not show {part:?}");
     }
     let plain: String = text.chars().filter(|c| *c != ':').collect::<String>().to_lowercase();
-    ensure!(plain.contains(&status.certificate_fingerprint[..16]), "the console does not show the fingerprint");
+    ensure!(
+        plain.contains(&status.certificate_fingerprint[..16]),
+        "the console does not show the fingerprint"
+    );
     Ok(())
 }
 
@@ -76,7 +92,11 @@ async fn without_cidata(machine: &mut Machine) -> anyhow::Result<()> {
     machine.power_on().await?;
     let mut api = machine.wait_running().await?;
     let config = api.config().await?;
-    ensure!(config.source == "state" || config.source == "cidata", "the config is from {:?}", config.source);
+    ensure!(
+        config.source == "state" || config.source == "cidata",
+        "the config is from {:?}",
+        config.source
+    );
     ensure!(!api.version().await?.maintenance, "the node forgot its config");
     Ok(())
 }
@@ -89,7 +109,10 @@ async fn power_button(machine: &mut Machine) -> anyhow::Result<()> {
 /// A node without any config: pairing by the code on its console.
 async fn unconfigured(context: &Context, report: &Report) {
     let name = "a node without a config shows a pairing code";
-    let machine = Machine::builder(&context.artifacts, "unconfigured").firmware(Firmware::Direct).boot().await;
+    let machine = Machine::builder(&context.artifacts, "unconfigured")
+        .firmware(Firmware::Direct)
+        .boot()
+        .await;
     let mut machine = match machine {
         Ok(machine) => machine,
         Err(error) => return report.check_alone(name, async { Err(error) }).await,
@@ -116,7 +139,11 @@ async fn unconfigured(context: &Context, report: &Report) {
             let mut api = machine.wait_running().await?;
             let status = api.status().await?;
             ensure!(status.node_name == "paired" && status.stage() == Stage::Running, "{status:?}");
-            ensure!(api.config().await?.source == "api", "the config is from {:?}", api.config().await?.source);
+            ensure!(
+                api.config().await?.source == "api",
+                "the config is from {:?}",
+                api.config().await?.source
+            );
             Ok(())
         })
         .await;

@@ -17,7 +17,13 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// Runs the suite.
 pub(super) async fn run(node: &mut SharedNode<'_>, report: &Report) {
     let Some(machine) = node.get(report).await else { return };
-    report.check("a wrong config is refused with every problem, and changes nothing", machine, refused).await;
+    report
+        .check(
+            "a wrong config is refused with every problem, and changes nothing",
+            machine,
+            refused,
+        )
+        .await;
     report.check("a dry run changes nothing", machine, dry_run).await;
     report.check("the same config again is no change", machine, unchanged).await;
     report.check("a changed hostname comes true", machine, hostname).await;
@@ -44,13 +50,25 @@ async fn refused(machine: &mut Machine) -> anyhow::Result<()> {
     let documents: Vec<u32> = answer.problems.iter().map(|problem| problem.document).collect();
     ensure!([0, 1, 2].iter().all(|index| documents.contains(index)), "{:#?}", answer.problems);
     for problem in &answer.problems {
-        ensure!(!problem.path.is_empty() && problem.line > 0 && !problem.message.is_empty(), "{problem:?}");
+        ensure!(
+            !problem.path.is_empty() && problem.line > 0 && !problem.message.is_empty(),
+            "{problem:?}"
+        );
     }
-    ensure!(answer.problems.iter().any(|problem| !problem.hint.is_empty()), "no problem has a hint");
+    ensure!(
+        answer.problems.iter().any(|problem| !problem.hint.is_empty()),
+        "no problem has a hint"
+    );
     let after = api.config().await?;
-    ensure!(after.generation == before.generation && after.config == before.config, "the config changed");
+    ensure!(
+        after.generation == before.generation && after.config == before.config,
+        "the config changed"
+    );
     let now = api.container("witness").await?;
-    ensure!(now.id == witness.id && now.restarts == witness.restarts, "the witness was disturbed: {now:?}");
+    ensure!(
+        now.id == witness.id && now.restarts == witness.restarts,
+        "the witness was disturbed: {now:?}"
+    );
     Ok(())
 }
 
@@ -59,9 +77,15 @@ async fn dry_run(machine: &mut Machine) -> anyhow::Result<()> {
     let before = api.config().await?;
     let config = documents::machine(machine.credentials(), "other");
     let answer = api.dry_run(&config).await?;
-    ensure!(answer.problems.is_empty() && !answer.unchanged && !answer.changes.is_empty(), "{answer:?}");
+    ensure!(
+        answer.problems.is_empty() && !answer.unchanged && !answer.changes.is_empty(),
+        "{answer:?}"
+    );
     let after = api.config().await?;
-    ensure!(after.generation == before.generation && after.config == before.config, "the config changed");
+    ensure!(
+        after.generation == before.generation && after.config == before.config,
+        "the config changed"
+    );
     Ok(())
 }
 
@@ -77,7 +101,10 @@ async fn unchanged(machine: &mut Machine) -> anyhow::Result<()> {
 async fn hostname(machine: &mut Machine) -> anyhow::Result<()> {
     let mut api = machine.api()?;
     rename(machine, "renamed").await?;
-    wait::until("the new name", LIMIT, async || Ok((api.status().await?.node_name == "renamed").then_some(()))).await?;
+    wait::until("the new name", LIMIT, async || {
+        Ok((api.status().await?.node_name == "renamed").then_some(()))
+    })
+    .await?;
     let kernel = api.read_text("/proc/sys/kernel/hostname").await?;
     ensure!(kernel.trim() == "renamed", "the kernel says {kernel:?}");
     Ok(())
@@ -96,7 +123,10 @@ async fn full_var(machine: &mut Machine) -> anyhow::Result<()> {
     apply(&mut api, &documents::stream(&config)).await?;
     wait::until("the disk to be full", LIMIT, async || {
         let container = api.container("filler").await?;
-        ensure!(container.state() == State::Terminated && container.exit_code == 1, "{container:?}");
+        ensure!(
+            container.state() == State::Terminated && container.exit_code == 1,
+            "{container:?}"
+        );
         Ok(Some(()))
     })
     .await?;
@@ -112,7 +142,10 @@ async fn full_var(machine: &mut Machine) -> anyhow::Result<()> {
     rename(machine, "after-full").await?;
     wait::until("room on VAR again", LIMIT, async || {
         let volumes = api.status().await?.volumes;
-        Ok(volumes.iter().any(|volume| volume.name == "VAR" && volume.available_bytes > 64 << 20).then_some(()))
+        Ok(volumes
+            .iter()
+            .any(|volume| volume.name == "VAR" && volume.available_bytes > 64 << 20)
+            .then_some(()))
     })
     .await
 }
@@ -142,10 +175,15 @@ async fn full_state(machine: &mut Machine) -> anyhow::Result<()> {
     let config = documents::machine(machine.credentials(), "state-after");
     let expected = match api.apply(&config).await {
         Ok(answer) if answer.problems.is_empty() => "state-after",
-        Ok(answer) => anyhow::bail!("a full disk is no problem of the config: {:?}", answer.problems),
+        Ok(answer) => {
+            anyhow::bail!("a full disk is no problem of the config: {:?}", answer.problems)
+        }
         Err(error) => {
             let text = format!("{error:#}").to_lowercase();
-            ensure!(text.contains("space") || text.contains("full"), "the error does not say why: {text}");
+            ensure!(
+                text.contains("space") || text.contains("full"),
+                "the error does not say why: {text}"
+            );
             "state-before"
         }
     };

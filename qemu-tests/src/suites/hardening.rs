@@ -18,9 +18,10 @@ const SET_ID: u32 = 0o6000;
 
 /// Names, and beginnings of names that go on with a version, of programs that run what they are given.
 const INTERPRETERS: &[&str] = &[
-    "sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh", "busybox", "toybox", "rbash", "python",
-    "perl", "ruby", "lua", "luajit", "node", "nodejs", "php", "tclsh", "wish", "expect", "awk", "gawk", "mawk", "nawk",
-    "guile", "java", "deno", "bun", "sed", "gdb", "make", "m4", "bc", "dc", "ed", "vi", "vim",
+    "sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh", "busybox", "toybox",
+    "rbash", "python", "perl", "ruby", "lua", "luajit", "node", "nodejs", "php", "tclsh", "wish",
+    "expect", "awk", "gawk", "mawk", "nawk", "guile", "java", "deno", "bun", "sed", "gdb", "make",
+    "m4", "bc", "dc", "ed", "vi", "vim",
 ];
 
 /// Runs the suite.
@@ -31,14 +32,20 @@ pub(super) async fn run(node: &mut SharedNode<'_>, report: &Report) {
     report.check("no file begins with #!", machine, no_script).await;
     report.check("the root is read-only on dm-verity", machine, verified_root).await;
     report.check("nothing listens but the API", machine, nothing_else_listens).await;
-    report.check("secrets of the node are not readable through the API", machine, secrets_are_kept).await;
+    report
+        .check("secrets of the node are not readable through the API", machine, secrets_are_kept)
+        .await;
 }
 
 async fn root(machine: &Machine) -> anyhow::Result<(Api, Vec<FileInfo>)> {
     let mut api = machine.api()?;
     let files = api.files("/").await?;
     let programs = files.iter().filter(|file| file.path.ends_with("/ingotd")).count();
-    ensure!(programs == 1 && files.len() > 50, "this is no listing of the root: {} files", files.len());
+    ensure!(
+        programs == 1 && files.len() > 50,
+        "this is no listing of the root: {} files",
+        files.len()
+    );
     Ok((api, files))
 }
 
@@ -70,9 +77,9 @@ async fn nothing_set_id(machine: &mut Machine) -> anyhow::Result<()> {
 
 async fn no_script(machine: &mut Machine) -> anyhow::Result<()> {
     let (mut api, files) = root(machine).await?;
-    let programs = files
-        .iter()
-        .filter(|file| file.mode & TYPE_MASK == REGULAR && file.mode & EXECUTABLE != 0 && file.size_bytes > 2);
+    let programs = files.iter().filter(|file| {
+        file.mode & TYPE_MASK == REGULAR && file.mode & EXECUTABLE != 0 && file.size_bytes > 2
+    });
     for file in programs {
         let begin = api.read(&file.path, 2).await?;
         ensure!(begin != b"#!", "{} is a script", file.path);

@@ -59,24 +59,48 @@ enum Kind {
 
 /// Every suite. Those of the shared node run in this order: the ones that disturb it most come last.
 pub const SUITES: &[Suite] = &[
-    Suite { name: "hardening", about: "no shell, no set-uid, nothing listens but the API", kind: Kind::Hardening },
-    Suite { name: "api", about: "who may call what, and what everybody else is told", kind: Kind::Api },
+    Suite {
+        name: "hardening",
+        about: "no shell, no set-uid, nothing listens but the API",
+        kind: Kind::Hardening,
+    },
+    Suite {
+        name: "api",
+        about: "who may call what, and what everybody else is told",
+        kind: Kind::Api,
+    },
     Suite { name: "pods", about: "pods start, stop, fail and say why", kind: Kind::Pods },
     Suite { name: "quotas", about: "limits on CPU, memory and processes hold", kind: Kind::Quotas },
-    Suite { name: "config", about: "a wrong config changes nothing, a full disk loses nothing", kind: Kind::Config },
-    Suite { name: "boot", about: "every way to start, configure and stop a node", kind: Kind::Boot },
-    Suite { name: "agent_crash", about: "killing the agent is a boring event", kind: Kind::AgentCrash },
-    Suite { name: "power_cut", about: "a power cut at any moment leaves a node that boots", kind: Kind::PowerCut },
+    Suite {
+        name: "config",
+        about: "a wrong config changes nothing, a full disk loses nothing",
+        kind: Kind::Config,
+    },
+    Suite {
+        name: "boot",
+        about: "every way to start, configure and stop a node",
+        kind: Kind::Boot,
+    },
+    Suite {
+        name: "agent_crash",
+        about: "killing the agent is a boring event",
+        kind: Kind::AgentCrash,
+    },
+    Suite {
+        name: "power_cut",
+        about: "a power cut at any moment leaves a node that boots",
+        kind: Kind::PowerCut,
+    },
     Suite { name: "verity", about: "a tampered root block is never served", kind: Kind::Verity },
 ];
 
 /// Runs the suites called `names`, all when there are none.
 pub async fn run(context: &Context, names: &[String], report: &Report) {
     let wanted = |suite: &&Suite| names.is_empty() || names.iter().any(|name| name == suite.name);
-    let (breaking, asking): (Vec<&Suite>, Vec<&Suite>) =
-        SUITES.iter().filter(wanted).partition(|suite| {
-            matches!(suite.kind, Kind::AgentCrash | Kind::PowerCut | Kind::Verity)
-        });
+    let (breaking, asking): (Vec<&Suite>, Vec<&Suite>) = SUITES
+        .iter()
+        .filter(wanted)
+        .partition(|suite| matches!(suite.kind, Kind::AgentCrash | Kind::PowerCut | Kind::Verity));
     let ask = async {
         let mut node = SharedNode::new(context);
         for suite in asking {
@@ -166,7 +190,11 @@ impl<'a> SharedNode<'a> {
 }
 
 /// Makes the pods of `documents` the only ones of a node, beside its unchanged machine document.
-pub(crate) async fn apply_pods(machine: &Machine, api: &mut Api, pods: &[String]) -> anyhow::Result<()> {
+pub(crate) async fn apply_pods(
+    machine: &Machine,
+    api: &mut Api,
+    pods: &[String],
+) -> anyhow::Result<()> {
     let mut all = vec![documents::machine(machine.credentials(), SHARED_NAME)];
     all.extend_from_slice(pods);
     apply(api, &documents::stream(&all)).await.map(drop)

@@ -24,15 +24,23 @@ pub(super) async fn run(node: &mut SharedNode<'_>, report: &Report) {
         })
         .await;
     report.check("an absent image is named, and tried again later", machine, absent_image).await;
-    report.check("a limit below what can start is named, and tried again later", machine, tiny_limit).await;
+    report
+        .check("a limit below what can start is named, and tried again later", machine, tiny_limit)
+        .await;
     report.check("containers of a pod share an emptyDir", machine, empty_dir).await;
     report.check("a pod has an address of its own on the bridge", machine, pod_address).await;
     report.check("a hostNetwork pod has the node's addresses", machine, host_network).await;
-    report.check("a pod that ends well is Succeeded and not started again", machine, ends_well).await;
-    report.check("a pod that fails and may not restart is Failed with its code", machine, fails_once).await;
+    report
+        .check("a pod that ends well is Succeeded and not started again", machine, ends_well)
+        .await;
+    report
+        .check("a pod that fails and may not restart is Failed with its code", machine, fails_once)
+        .await;
     report.check("a pod that fails and must restart backs off", machine, backs_off).await;
     report.check("a failing pod's log is readable for every run", machine, logs_of_all_runs).await;
-    report.check("a pod that leaves the config is removed, the others stay", machine, removal).await;
+    report
+        .check("a pod that leaves the config is removed, the others stay", machine, removal)
+        .await;
 }
 
 fn documents() -> Vec<String> {
@@ -103,12 +111,16 @@ async fn pod_address(machine: &mut Machine) -> anyhow::Result<()> {
     ensure!(address.starts_with("10.244.0."), "its address is {address}");
     wait::until("the pod to see its own address", LIMIT, async || {
         let lines = api.logs("addresses").await?;
-        ensure!(lines.iter().any(|line| line.contains(&address)), "it printed {lines:?}, not {address}");
+        ensure!(
+            lines.iter().any(|line| line.contains(&address)),
+            "it printed {lines:?}, not {address}"
+        );
         Ok(Some(()))
     })
     .await?;
     let links = api.status().await?.links;
-    let bridged = links.iter().any(|link| link.addresses.iter().any(|own| own.starts_with("10.244.0.1/")));
+    let bridged =
+        links.iter().any(|link| link.addresses.iter().any(|own| own.starts_with("10.244.0.1/")));
     ensure!(bridged, "no bridge has the first address of the subnet: {links:?}");
     Ok(())
 }
@@ -140,7 +152,11 @@ async fn fails_once(machine: &mut Machine) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn reaches_phase(machine: &mut Machine, pod: &str, phase: &str) -> anyhow::Result<ingot_api::machine::v1::Pod> {
+async fn reaches_phase(
+    machine: &mut Machine,
+    pod: &str,
+    phase: &str,
+) -> anyhow::Result<ingot_api::machine::v1::Pod> {
     let mut api = machine.api()?;
     wait::until(&format!("pod {pod} to be {phase}"), LIMIT, async || {
         let now = api.pod(pod).await?.context("the pod is not there")?;
@@ -186,6 +202,9 @@ async fn removal(machine: &mut Machine) -> anyhow::Result<()> {
     })
     .await?;
     let after = api.container("steady").await?;
-    ensure!(after.id == before.id && after.restarts == before.restarts, "steady was restarted: {after:?}");
+    ensure!(
+        after.id == before.id && after.restarts == before.restarts,
+        "steady was restarted: {after:?}"
+    );
     apply_pods(machine, &mut api, &[]).await
 }

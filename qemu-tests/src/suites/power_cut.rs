@@ -20,7 +20,10 @@ const APPLY_SPAN: Duration = Duration::from_millis(1500);
 
 /// Runs the suite.
 pub(super) async fn run(context: &Context, report: &Report) {
-    report.note(&format!("{CUTS} cuts of the first boot and {CUTS} of an apply, seed {}", context.faults.seed()));
+    report.note(&format!(
+        "{CUTS} cuts of the first boot and {CUTS} of an apply, seed {}",
+        context.faults.seed()
+    ));
     first_boot(context, report).await;
     applying(context, report).await;
 }
@@ -53,7 +56,9 @@ async fn first_boot(context: &Context, report: &Report) {
     };
     let credentials = match whole.await {
         Ok(credentials) => credentials,
-        Err(error) => return report.check_alone("an undisturbed first boot", async { Err(error) }).await,
+        Err(error) => {
+            return report.check_alone("an undisturbed first boot", async { Err(error) }).await;
+        }
     };
     let Some(span) = span else { return };
     report.note(&format!("an undisturbed first boot takes {span:.1?}"));
@@ -63,7 +68,9 @@ async fn first_boot(context: &Context, report: &Report) {
             let delay = faults.moment(span);
             let mut machine = new_machine(context, &credentials)?;
             let result = cut_first_boot(&mut machine, delay).await;
-            kept(&mut machine, &name, result).await.with_context(|| format!("cut after {delay:?}"))?;
+            kept(&mut machine, &name, result)
+                .await
+                .with_context(|| format!("cut after {delay:?}"))?;
         }
         Ok(())
     };
@@ -86,7 +93,9 @@ async fn cut_first_boot(machine: &mut Machine, delay: Duration) -> anyhow::Resul
 /// One disk for all cuts: the config that survived is the old one of the next.
 async fn applying(context: &Context, report: &Report) {
     let mut faults = context.faults.part("applying");
-    let name = format!("power cut at {CUTS} moments of an apply: the old or the new config, never neither");
+    let name = format!(
+        "power cut at {CUTS} moments of an apply: the old or the new config, never neither"
+    );
     let mut outcomes = (0, 0);
     let all = async {
         let credentials = Rc::new(Credentials::generate()?);
@@ -100,7 +109,9 @@ async fn applying(context: &Context, report: &Report) {
         for index in 1..=CUTS {
             let delay = faults.moment(APPLY_SPAN);
             let result = cut_apply(&mut machine, &current, &name_of(index), delay).await;
-            let found = kept(&mut machine, &name, result).await.with_context(|| format!("cut {index}, after {delay:?}"))?;
+            let found = kept(&mut machine, &name, result)
+                .await
+                .with_context(|| format!("cut {index}, after {delay:?}"))?;
             match found == current {
                 true => outcomes.0 += 1,
                 false => outcomes.1 += 1,
@@ -115,7 +126,12 @@ async fn applying(context: &Context, report: &Report) {
 
 /// Boots, applies a config that renames the node, cuts the power, boots, and returns the name found. The machine is off
 /// again after it.
-async fn cut_apply(machine: &mut Machine, old: &str, new: &str, delay: Duration) -> anyhow::Result<String> {
+async fn cut_apply(
+    machine: &mut Machine,
+    old: &str,
+    new: &str,
+    delay: Duration,
+) -> anyhow::Result<String> {
     machine.power_on().await?;
     let mut api = machine.wait_running().await?;
     let config = documents::machine(machine.credentials(), new);
@@ -142,7 +158,11 @@ async fn cut_apply(machine: &mut Machine, old: &str, new: &str, delay: Duration)
 }
 
 /// Keeps the evidence of a failure.
-async fn kept<T>(machine: &mut Machine, test: &str, result: anyhow::Result<T>) -> anyhow::Result<T> {
+async fn kept<T>(
+    machine: &mut Machine,
+    test: &str,
+    result: anyhow::Result<T>,
+) -> anyhow::Result<T> {
     if let Err(error) = &result {
         let folder = machine.keep_evidence(test, &format!("{error:?}")).await?;
         println!("        evidence: {}", folder.display());

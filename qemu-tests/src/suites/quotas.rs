@@ -32,15 +32,27 @@ pub(super) async fn run(node: &mut SharedNode<'_>, report: &Report) {
     report.check("the pods under quotas start", machine, start).await;
     let note = report.clone();
     report
-        .check("a pod limited to 250m CPU that spins gets 25 % of one processor", machine, async |machine| {
-            let percent = cpu_share(machine).await?;
-            note.note(&format!("a spinning pod limited to 250m got {percent:.2} % of one processor"));
-            let off = (percent - SHARE_PERCENT).abs();
-            ensure!(off <= TOLERANCE_PERCENT, "it got {percent:.2} %");
-            Ok(())
-        })
+        .check(
+            "a pod limited to 250m CPU that spins gets 25 % of one processor",
+            machine,
+            async |machine| {
+                let percent = cpu_share(machine).await?;
+                note.note(&format!(
+                    "a spinning pod limited to 250m got {percent:.2} % of one processor"
+                ));
+                let off = (percent - SHARE_PERCENT).abs();
+                ensure!(off <= TOLERANCE_PERCENT, "it got {percent:.2} %");
+                Ok(())
+            },
+        )
         .await;
-    report.check("a pod over its memory limit is killed alone, restarts, and is named", machine, memory).await;
+    report
+        .check(
+            "a pod over its memory limit is killed alone, restarts, and is named",
+            machine,
+            memory,
+        )
+        .await;
     report.check("a fork bomb stops at its limit", machine, fork_bomb).await;
     report.check("the limits are visible in the cgroup tree", machine, tree).await;
     report.check("the API answers under all of it", machine, api_answers).await;
@@ -71,7 +83,12 @@ async fn start(machine: &mut Machine) -> anyhow::Result<()> {
     for pod in ["spin", "bystander", "bomb"] {
         wait::until(&format!("pod {pod} to run"), START_LIMIT, async || {
             let container = api.container(pod).await?;
-            ensure!(container.state() == State::Running, "{} {}", container.reason, container.message);
+            ensure!(
+                container.state() == State::Running,
+                "{} {}",
+                container.reason,
+                container.message
+            );
             Ok(Some(()))
         })
         .await?;
@@ -102,13 +119,18 @@ fn seconds(stats: &ContainerStats) -> anyhow::Result<f64> {
 
 async fn memory(machine: &mut Machine) -> anyhow::Result<()> {
     let mut api = machine.api()?;
-    let container = wait::until("the hog to be killed and started again", START_LIMIT, async || {
-        let container = api.container("hog").await?;
-        let killed = container.history.iter().any(|run| run.reason == "OOMKilled");
-        Ok((killed && container.restarts > 0).then_some(container))
-    })
-    .await?;
-    ensure!(container.history.iter().all(|run| run.reason == "OOMKilled"), "{:?}", container.history);
+    let container =
+        wait::until("the hog to be killed and started again", START_LIMIT, async || {
+            let container = api.container("hog").await?;
+            let killed = container.history.iter().any(|run| run.reason == "OOMKilled");
+            Ok((killed && container.restarts > 0).then_some(container))
+        })
+        .await?;
+    ensure!(
+        container.history.iter().all(|run| run.reason == "OOMKilled"),
+        "{:?}",
+        container.history
+    );
     let event = wait::until("an event about it", START_LIMIT, async || {
         let events = api.events().await?;
         Ok(events.into_iter().find(|event| event.reason == "OOMKilled"))
@@ -123,7 +145,11 @@ async fn memory(machine: &mut Machine) -> anyhow::Result<()> {
     );
     let stats = api.stats("hog").await;
     if let Ok(stats) = stats {
-        ensure!(stats.memory_peak_bytes <= MEMORY_LIMIT, "it reached {} bytes", stats.memory_peak_bytes);
+        ensure!(
+            stats.memory_peak_bytes <= MEMORY_LIMIT,
+            "it reached {} bytes",
+            stats.memory_peak_bytes
+        );
     }
     unharmed(&mut api).await
 }
@@ -164,7 +190,10 @@ async fn tree(machine: &mut Machine) -> anyhow::Result<()> {
     ensure!(group.cpu_usage_usec > 0 && group.memory_current_bytes > 0, "{group:?}");
     let service = api.cgroups("system/ingotd").await?;
     let agent = service.first().context("the agent has no cgroup")?;
-    ensure!(agent.memory_max_bytes > 0 && agent.memory_min_bytes > 0, "the agent has no limits: {agent:?}");
+    ensure!(
+        agent.memory_max_bytes > 0 && agent.memory_min_bytes > 0,
+        "the agent has no limits: {agent:?}"
+    );
     Ok(())
 }
 

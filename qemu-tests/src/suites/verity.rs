@@ -28,7 +28,11 @@ pub(super) async fn run(context: &Context, report: &Report) {
         .and_then(|folder| Ok((tampered(&context.artifacts, folder.path())?, folder)));
     let (image, _folder) = match image {
         Ok(image) => image,
-        Err(error) => return report.check_alone("a copy of the image is tampered with", async { Err(error) }).await,
+        Err(error) => {
+            return report
+                .check_alone("a copy of the image is tampered with", async { Err(error) })
+                .await;
+        }
     };
     let artifacts = context.artifacts.with_image(image);
     let name = "a tampered block is never served, and the node stops as its image says";
@@ -91,7 +95,11 @@ async fn stops(machine: &mut Machine) -> anyhow::Result<()> {
         "restart" => "restart",
         other => bail!("a shipped image has ingot.verity={other}"),
     };
-    machine.console().wait_for_text_after(position, word, STOP_LIMIT).await.context("the node goes on")?;
+    machine
+        .console()
+        .wait_for_text_after(position, word, STOP_LIMIT)
+        .await
+        .context("the node goes on")?;
     let name = "the node to be down or to have started again";
     wait::until(name, BOOT_LIMIT, async || {
         let answer = tokio::time::timeout(STOP_LIMIT, api.status()).await;

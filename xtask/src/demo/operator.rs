@@ -43,17 +43,29 @@ impl Operator {
         operator.run(&mut command)?;
         let config = fs_err::read_to_string(operator.config())?;
         // The emulated network may reach no time server; the emulated clock is right.
-        let config = config.replacen("kind: Machine\n", "kind: Machine\ntime:\n  enabled: false\n", 1);
+        let config =
+            config.replacen("kind: Machine\n", "kind: Machine\ntime:\n  enabled: false\n", 1);
         let pods = quotas::pods();
         fs_err::write(operator.config(), format!("{config}---\n{}", pods.join("---\n")))?;
-        step("the config has four pods: one spins, one wants too much memory, one forks, one behaves");
+        step(
+            "the config has four pods: one spins, one wants too much memory, one forks, one behaves",
+        );
         Ok(operator)
     }
 
     /// Gives the node its first config, proving the code.
     pub(super) fn apply(&self, code: &str) -> anyhow::Result<()> {
         let mut command = self.ingotctl();
-        command.args(["--endpoint", &self.endpoint(), "--timeout", "60s", "apply", "--pairing-code", code, "-f"]);
+        command.args([
+            "--endpoint",
+            &self.endpoint(),
+            "--timeout",
+            "60s",
+            "apply",
+            "--pairing-code",
+            code,
+            "-f",
+        ]);
         command.arg(self.config());
         self.run(&mut command)
     }
@@ -61,9 +73,11 @@ impl Operator {
     /// The API, as an administrator of this installation.
     pub(super) fn api(&self) -> anyhow::Result<Api> {
         let read = |name: &str| fs_err::read_to_string(self.directory.join(name));
-        let ca = Ca::from_pem(&read("ca.crt")?, &read("ca.key")?).context("read the demo's authority")?;
+        let ca = Ca::from_pem(&read("ca.crt")?, &read("ca.key")?)
+            .context("read the demo's authority")?;
         let validity = Validity::starting(SystemTime::now(), LIFETIME);
-        let identity = ca.issue_client("demo-admin", Role::Admin, validity).context("issue a certificate")?;
+        let identity =
+            ca.issue_client("demo-admin", Role::Admin, validity).context("issue a certificate")?;
         Ok(Api::new(client::channel(self.port, ca.certificate(), Some(&identity))?))
     }
 
@@ -114,7 +128,8 @@ impl Operator {
 
     /// Shows the command as a person would type it, and runs it.
     fn run(&self, command: &mut Command) -> anyhow::Result<()> {
-        let words: Vec<String> = command.get_args().skip(2).map(|word| display(Path::new(word))).collect();
+        let words: Vec<String> =
+            command.get_args().skip(2).map(|word| display(Path::new(word))).collect();
         step(&format!("ingotctl {}", words.join(" ")));
         let text = workspace::output(command)?;
         for line in text.lines() {

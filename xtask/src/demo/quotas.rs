@@ -50,14 +50,22 @@ pub(super) async fn prove(api: &mut Api, table: &mut Table) -> anyhow::Result<()
         waiting(&format!("pod {pod} starts"), runs(api, pod)).await?;
     }
     let percent = waiting("measuring the spinning pod for 10 s", cpu(api)).await?;
-    table.add_row(["a pod that spins, limit 250m", "25 % of one processor", &format!("{percent:.1} %")]);
+    table.add_row([
+        "a pod that spins, limit 250m",
+        "25 % of one processor",
+        &format!("{percent:.1} %"),
+    ]);
     let killed = waiting("a pod wants 128 MiB and may have 64", killed(api)).await?;
     table.add_row(["a pod over its memory limit", "killed alone, started again", &killed]);
     let pids = waiting("a pod forks without end", forks(api)).await?;
     table.add_row(["a fork bomb, limit 32 processes", "stops at 32", &format!("{pids} processes")]);
     let behaves = api.container("behaves").await?;
     ensure!(behaves.restarts == 0, "the pod that behaves was harmed: {behaves:?}");
-    table.add_row(["the pod beside them", "notices nothing", &format!("running, {} restarts", behaves.restarts)]);
+    table.add_row([
+        "the pod beside them",
+        "notices nothing",
+        &format!("running, {} restarts", behaves.restarts),
+    ]);
     Ok(())
 }
 
@@ -93,7 +101,9 @@ async fn killed(api: &mut Api) -> anyhow::Result<String> {
     wait::until("the kill to be an event", LIMIT, async || {
         let event = api.events().await?.into_iter().find(|event| event.reason == "OOMKilled");
         let restarts = api.container("wants-more").await?.restarts;
-        Ok(event.map(|event| format!("{}, {restarts} restarts; event: {}", event.reason, event.message)))
+        Ok(event.map(|event| {
+            format!("{}, {restarts} restarts; event: {}", event.reason, event.message)
+        }))
     })
     .await
 }
