@@ -43,10 +43,10 @@ async fn dispatch(session: &Session<'_>, command: &Command) -> Result<(), Failur
     match command {
         Command::Gen(args) => r#gen::run(session, args),
         Command::Validate(args) => validate::run(session, args),
-        Command::Apply(args) => apply::run(session, args).await,
+        Command::Apply(args) => Box::pin(apply::run(session, args)).await,
         Command::GetConfig(_) => get_config::run(session).await,
         Command::Status(_) => status::run(session).await,
-        Command::Version(args) => version::run(session, args).await,
+        Command::Version(args) => Box::pin(version::run(session, args)).await,
         Command::Pods(args) => pods::run(session, args).await,
         Command::Logs(args) => logs::run(session, args).await,
         Command::Stats(args) => stats::run(session, args).await,

@@ -27,7 +27,7 @@ struct NodeVersion<'a> {
 
 pub(super) async fn run(session: &Session<'_>, args: &Version) -> Result<(), Failure> {
     let client = env!("CARGO_PKG_VERSION");
-    let answer = if args.client { None } else { Some(ask(session).await?) };
+    let answer = if args.client { None } else { Some(Box::pin(ask(session)).await?) };
     if session.output.format != Format::Table {
         let node = answer.as_ref().map(|answer| NodeVersion {
             version: &answer.version,

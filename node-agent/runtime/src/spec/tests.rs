@@ -7,7 +7,7 @@ use expect_test::{expect, expect_file};
 use super::*;
 use crate::pod::{Resources, Security, Volume, VolumeKind, VolumeMount};
 
-const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1001:Web:/home/web:/bin/false\n";
+const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1001:Web:/people/web:/bin/false\n";
 const GROUP: &str = "root:x:0:\nwww:x:1001:\nlogs:x:50:web,other\nmedia:x:60:other,web\n";
 
 fn image() -> ImageConfig {
@@ -181,7 +181,7 @@ fn a_node_out_of_memory_takes_those_first_who_asked_for_nothing() {
 fn users_are_found_by_name_and_by_number() {
     let find = |image_user: &str| find_user(&container(), image_user, PASSWD, GROUP);
     let user = find("web").unwrap();
-    assert_eq!((user.uid, user.gid, user.home.as_str()), (1000, 1001, "/home/web"));
+    assert_eq!((user.uid, user.gid, user.home.as_str()), (1000, 1001, "/people/web"));
     assert_eq!(user.additional_gids, [50, 60]);
     assert_eq!(find("1000").unwrap(), user);
     assert_eq!(find("web:logs").unwrap().gid, 50);
