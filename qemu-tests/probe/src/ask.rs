@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use ingot_api::machine::v1::VersionRequest;
 use ingot_api::machine::v1::machine_client::MachineClient;
+use ingot_api::machine::v1::{ApplyConfigRequest, VersionRequest};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use crate::plan::{CREDENTIALS, Service};
@@ -69,6 +69,20 @@ impl Asker {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Makes this config the node's wish. Does nothing for a service that has no configs.
+    pub(crate) async fn apply(&self, config: String) -> anyhow::Result<()> {
+        if !matches!(self.service, Service::Machine { .. }) {
+            return Ok(());
+        }
+        let channel = self.endpoint.connect().await.context("connect")?;
+        let request = ApplyConfigRequest { config, ..ApplyConfigRequest::default() };
+        let reply =
+            MachineClient::new(channel).apply_config(request).await.context("ApplyConfig")?;
+        let problems = reply.into_inner().problems;
+        anyhow::ensure!(problems.is_empty(), "the config is refused: {problems:?}");
         Ok(())
     }
 }

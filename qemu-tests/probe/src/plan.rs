@@ -29,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) pid1: String,
     /// Services that together are "ready".
     pub(crate) services: Vec<Service>,
+    /// A config to apply once everything that is measured has been, so that later boots find one where nodes keep theirs.
+    pub(crate) apply: Option<String>,
     /// Seconds of guest time between "ready" and the look at memory.
     pub(crate) idle_seconds: u64,
     /// Seconds of guest time over which the processor use of limited cgroups is watched; 0 for none.
@@ -66,6 +68,7 @@ fn parse(text: &str) -> anyhow::Result<Plan> {
                 let (address, name) = (address.to_owned(), name.to_owned());
                 plan.services.push(Service::Machine { address, name });
             }
+            "apply" => plan.apply = Some(value.to_owned()),
             "cri" => plan.services.push(Service::Cri(value.to_owned())),
             "idle" => plan.idle_seconds = value.parse().context("plan: idle")?,
             "quota" => plan.quota_seconds = value.parse().context("plan: quota")?,

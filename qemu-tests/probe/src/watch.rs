@@ -47,6 +47,12 @@ pub(crate) fn run() -> anyhow::Result<()> {
         runtime.block_on(quota::watch(Duration::from_secs(plan.quota_seconds), &mut report))?;
     }
     look::kernel_log(&mut report)?;
+    if let Some(path) = &plan.apply {
+        let config = fs_err::read_to_string(path)?;
+        for asker in &askers {
+            runtime.block_on(asker.apply(config.clone()))?;
+        }
+    }
     report.finish();
     power_off();
     Ok(())

@@ -16,6 +16,9 @@ use crate::workspace;
 /// Size of the disk: ours, and what the node adds at first boot.
 const DISK_BYTES: u64 = 4 << 30;
 
+/// Where the probe finds the config it applies.
+const APPLIED: &str = "/usr/share/ingot/bench/applied.yaml";
+
 /// Lifetime of the certificates of the measured node.
 const LIFETIME: Duration = Duration::from_secs(20 * 365 * 24 * 60 * 60);
 
@@ -43,18 +46,22 @@ impl Ingot {
         fs_err::create_dir_all(&inputs)?;
         let credentials = Credentials::of(&bench.directory.join("credentials"))?;
         let plan = format!(
-            "pid1 /usr/sbin/ingot-init\nmachine 127.0.0.1:50000 {NODE_SERVER_NAME}\n{plan}"
+            "pid1 /usr/sbin/ingot-init\nmachine 127.0.0.1:50000 {NODE_SERVER_NAME}\napply {APPLIED}\n{plan}"
         );
-        let config = format!("{}{pods}", credentials.config()?);
+        // A node keeps its config on STATE. The first boot finds one in the image, and is then given the other.
+        let config = format!("{}{pods}", credentials.config("first")?);
+        let applied = format!("{}{pods}", credentials.config("later")?);
         let probe = bench.probe()?;
         fs_err::write(inputs.join("plan"), plan)?;
         fs_err::write(inputs.join("config.yaml"), config)?;
+        fs_err::write(inputs.join("applied.yaml"), applied)?;
         let file =
             |from: PathBuf, path: &str, mode: u32| ExtraFile { from, path: path.to_owned(), mode };
         let mut extra_files = vec![
             file(probe, "/usr/sbin/ingot-bench-init", 0o755),
             file(inputs.join("plan"), "/usr/share/ingot/bench/plan", 0o444),
             file(inputs.join("config.yaml"), "/usr/share/ingot/config.yaml", 0o400),
+            file(inputs.join("applied.yaml"), APPLIED, 0o400),
         ];
         for name in ["ca.pem", "client.pem", "client.key"] {
             let path = format!("/usr/share/ingot/bench/{name}");
@@ -129,13 +136,13 @@ impl Credentials {
     }
 
     /// A machine config that trusts them. No network card is there, so no time server is asked.
-    fn config(&self) -> anyhow::Result<String> {
+    fn config(&self, hostname: &str) -> anyhow::Result<String> {
         let pem = |name: &str| -> anyhow::Result<String> {
             let text = fs_err::read_to_string(self.directory.join(name))?;
             Ok(text.lines().map(|line| format!("      {line}\n")).collect())
         };
         Ok(format!(
-            "apiVersion: ingot/v1\nkind: Machine\nnetwork:\n  hostname: bench\ntime:\n  enabled: false\n\
+            "apiVersion: ingot/v1\nkind: Machine\nnetwork:\n  hostname: {hostname}\ntime:\n  enabled: false\n\
              api:\n  ca:\n    certificate: |\n{}    key: |\n{}",
             pem("ca.pem")?,
             pem("ca.key")?
