@@ -28,14 +28,14 @@ pub fn turn<K: Kernel>(
     actions.clear();
     state.handle(kernel.now(), event, actions);
     // A reply goes out before what it allowed is done: the answer to "end the machine" must not be lost to the end.
-    flush(kernel, state);
+    flush(kernel, state, actions);
     let mut next: usize = 0;
     while let Some(action) = actions.get(next).copied() {
         next = next.saturating_add(1);
         if let Some(event) = perform(kernel, state, action, actions) {
             state.handle(kernel.now(), event, actions);
         }
-        flush(kernel, state);
+        flush(kernel, state, actions);
     }
 }
 
@@ -85,12 +85,15 @@ fn check_watched<K: Kernel>(kernel: &mut K, state: &mut State<K::Fd>, actions: &
 }
 
 /// Sends as much as the socket takes.
-fn flush<K: Kernel>(kernel: &mut K, state: &mut State<K::Fd>) {
-    while let Some(outgoing) = state.outgoing() {
-        if kernel.send(&outgoing.message, outgoing.fd) != Sent::Taken {
-            break;
-        }
+fn flush<K: Kernel>(kernel: &mut K, state: &mut State<K::Fd>, actions: &mut Vec<Action>) {
+    let now = kernel.now();
+    while let Some(outgoing) = state.outgoing(now) {
         let slot = outgoing.slot;
-        state.sent(slot);
+        match kernel.send(&outgoing.message, outgoing.fd) {
+            Sent::Taken => state.sent(slot),
+            Sent::Full => return,
+            // With a reply pending nobody reads the socket, so its end is only seen here. Nothing is outgoing after this.
+            Sent::Lost => state.handle(now, Event::SocketLost, actions),
+        }
     }
 }

@@ -87,7 +87,7 @@ impl Loop {
             std::array::from_fn(|_| PollFd::from_borrowed_fd(none, PollFlags::empty()));
         let mut wanted = PollFlags::empty();
         wanted.set(PollFlags::IN, state.takes_requests());
-        wanted.set(PollFlags::OUT, state.outgoing().is_some());
+        wanted.set(PollFlags::OUT, state.outgoing(system.now()).is_some());
         let sources = [
             Some((self.signals.as_fd(), PollFlags::IN)),
             self.uevents.as_ref().map(|uevents| (uevents.as_fd(), PollFlags::IN)),

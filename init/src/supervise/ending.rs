@@ -72,8 +72,6 @@ pub struct Ending {
     pub phase: Phase,
     /// When the next step is taken whatever has happened.
     pub until: Milliseconds,
-    /// What the agent was granted.
-    pub grace: Milliseconds,
     began: Milliseconds,
     helper: Option<i32>,
 }
@@ -100,7 +98,7 @@ impl<F> State<F> {
         let grace = grace.min(GRACE_MAX);
         let until = now.saturating_add(grace);
         let phase = Phase::Asking;
-        self.ending = Some(Ending { how, phase, until, grace, began: now, helper: None });
+        self.ending = Some(Ending { how, phase, until, began: now, helper: None });
         actions.push(Action::ShowProgress);
         actions.push(Action::Log(Line::Ending { how, phase, at_most: grace }));
     }

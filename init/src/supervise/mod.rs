@@ -167,6 +167,7 @@ impl<F> State<F> {
             Event::Tick => {}
             Event::AgentStarted { pid } => {
                 self.agent.started(now, pid);
+                self.outbox.open();
                 actions.push(Action::Log(Line::AgentStarted { pid }));
             }
             Event::AgentNotStarted => self.agent.not_started(now, actions),

@@ -5,7 +5,7 @@
 
 use ingot_init_api::{Exit, FromInit, Name, Notice, Refusal, Reply};
 
-use super::State;
+use super::{Milliseconds, Phase, State};
 
 /// A reply that waits for the socket.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,8 @@ pub(super) struct Pending {
 
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
+    /// The agent has its socket and did not close it.
+    open: bool,
     pub(super) pending: Option<Pending>,
     /// The agent that runs now was told that the machine ends.
     announced: bool,
@@ -61,7 +63,12 @@ impl Outbox {
         self.reply(0, Reply::Refused(Refusal::Malformed));
     }
 
-    /// The agent is gone; nothing of this is for the next one.
+    /// A new agent was started with a new socket.
+    pub(super) fn open(&mut self) {
+        *self = Self { open: true, ..Self::default() };
+    }
+
+    /// The agent is gone, or its socket; nothing of this is for the next one.
     pub(super) fn close(&mut self) {
         *self = Self::default();
     }
@@ -70,14 +77,20 @@ impl Outbox {
 impl<F> State<F> {
     /// The next thing to send. Unasked things only to an agent that said hello.
     #[must_use]
-    pub fn outgoing(&self) -> Option<Outgoing<'_, F>> {
+    pub fn outgoing(&self, now: Milliseconds) -> Option<Outgoing<'_, F>> {
+        if !self.outbox.open {
+            return None;
+        }
         let pending = self.outbox.pending.as_ref();
         if let Some(first) = pending.filter(|pending| !pending.after_exits) {
             return Some(self.outgoing_reply(first));
         }
         if self.agent.greeted() {
             if let Some(ending) = self.ending.filter(|_| !self.outbox.announced) {
-                let grace_ms = u32::try_from(ending.grace).unwrap_or(u32::MAX);
+                // What is left: the agent may be one that came in the middle of it.
+                let asking = ending.phase == Phase::Asking;
+                let left = if asking { ending.until.saturating_sub(now) } else { 0 };
+                let grace_ms = u32::try_from(left).unwrap_or(u32::MAX);
                 let message = FromInit::Notice(Notice::Stopping { how: ending.how, grace_ms });
                 return Some(Outgoing { message, fd: None, slot: Slot::Stopping });
             }

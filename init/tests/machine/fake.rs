@@ -49,6 +49,8 @@ pub(crate) struct Fake {
     /// What the agent that runs now has received.
     pub(crate) inbox: Vec<(FromInit, Option<u32>)>,
     pub(crate) socket: bool,
+    /// The agent that runs now closed its end.
+    pub(crate) agent_hung_up: bool,
     pub(crate) agents_started: u32,
     pub(crate) fed_at: Vec<Milliseconds>,
     pub(crate) helpers: Vec<Helper>,
@@ -73,6 +75,7 @@ impl Fake {
             zombies: VecDeque::new(),
             inbox: Vec::new(),
             socket: false,
+            agent_hung_up: false,
             agents_started: 0,
             fed_at: Vec::new(),
             helpers: Vec::new(),
@@ -139,6 +142,7 @@ impl Kernel for Fake {
         }
         self.agents_started += 1;
         self.socket = true;
+        self.agent_hung_up = false;
         self.inbox.clear();
         self.fork(Kind::Agent, false)
     }
@@ -158,7 +162,7 @@ impl Kernel for Fake {
     }
 
     fn send(&mut self, message: &FromInit, fd: Option<&u32>) -> Sent {
-        if !self.socket || self.agent().is_none() {
+        if !self.socket || self.agent_hung_up || self.agent().is_none() {
             return Sent::Lost;
         }
         if self.faults.socket_full {
@@ -283,6 +287,18 @@ impl Machine {
         }
     }
 
+    /// The agent closes its end of the socket and lives on, which wakes PID 1 up until it has closed its own.
+    pub(crate) fn hang_up(&mut self) {
+        self.kernel.agent_hung_up = true;
+        if self.state.takes_requests() {
+            // The loop reads, and finds the end.
+            self.event(Event::SocketLost);
+        } else {
+            self.event(Event::Tick);
+        }
+        assert!(self.is_over() || !self.kernel.socket, "PID 1 spins: the socket is still open");
+    }
+
     /// Time passes; PID 1 wakes up at each of its deadlines.
     pub(crate) fn pass(&mut self, time: Milliseconds) {
         let target = self.kernel.clock + time;
@@ -321,6 +337,7 @@ impl Machine {
         if self.is_over()
             || self.kernel.agent().is_none()
             || !self.kernel.socket
+            || self.kernel.agent_hung_up
             || !self.state.takes_requests()
         {
             return None;
@@ -364,6 +381,14 @@ impl Machine {
             .inbox
             .retain(|(message, _)| !matches!(message, FromInit::Notice(Notice::Exit(_))));
         exits
+    }
+
+    /// How long the agent that runs now was given for stopping pods.
+    pub(crate) fn told_grace(&self) -> Option<u32> {
+        self.kernel.inbox.iter().find_map(|(message, _)| match message {
+            FromInit::Notice(Notice::Stopping { grace_ms, .. }) => Some(*grace_ms),
+            _ => None,
+        })
     }
 
     /// Whether the agent that runs now was told that the machine ends.

@@ -225,7 +225,7 @@ impl Day {
             }
             Step::CloseSocket => {
                 if self.machine.kernel.agent().is_some() {
-                    self.machine.event(Event::SocketLost);
+                    self.machine.hang_up();
                 }
             }
             Step::FullSocket(full) => self.machine.kernel.faults.socket_full = full,

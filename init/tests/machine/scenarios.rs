@@ -280,6 +280,18 @@ fn an_agent_that_closes_its_socket_is_given_a_moment_and_then_restarted() {
 }
 
 #[test]
+fn an_agent_that_closes_its_socket_before_it_read_its_reply_is_restarted_too() {
+    let mut machine = Machine::up();
+    machine.kernel.faults.socket_full = true;
+    assert_eq!(machine.ask(Request::ReplayExits), None, "no answer fits the socket");
+    machine.hang_up();
+    machine.pass(SOCKET_DEADLINE);
+    assert_eq!(machine.kernel.signals.len(), 1, "SIGTERM");
+    machine.pass(BACKOFF_FLOOR);
+    assert_eq!(machine.kernel.agents_started, 2);
+}
+
+#[test]
 fn an_agent_that_never_says_hello_is_killed_and_started_again() {
     let mut machine = Machine::boot();
     machine.pass(HELLO_DEADLINE + BACKOFF_FLOOR);
@@ -343,6 +355,7 @@ fn an_agent_that_dies_while_the_machine_ends_comes_back_and_is_told_again() {
     machine.pass(BACKOFF_MAX);
     machine.ask(Request::Hello);
     assert!(machine.told_of_end());
+    assert_eq!(machine.told_grace(), Some(20_000), "what is left of it");
     machine.pass(30_000);
     assert_eq!(machine.kernel.ended, Some(End::Reboot));
 }
