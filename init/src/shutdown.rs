@@ -10,7 +10,7 @@ use ingot_linux::mount::{self, MountFlags, MountPoint};
 use crate::supervise::Helper;
 
 /// File systems of the kernel itself, without anything to write out; the way down needs some of them.
-const KEPT_KINDS: [&str; 14] = [
+const KEPT_KINDS: [&str; 13] = [
     "proc",
     "sysfs",
     "devtmpfs",
@@ -24,7 +24,6 @@ const KEPT_KINDS: [&str; 14] = [
     "tracefs",
     "debugfs",
     "hugetlbfs",
-    "nsfs",
 ];
 
 /// Does it and gives the exit status: 0 when all of it went well.
@@ -70,6 +69,7 @@ mod tests {
         };
         assert!(goes(&point("/var", "ext4")) && goes(&point("/run", "tmpfs")));
         assert!(goes(&point("/var/lib/ingot/containers/x/rootfs", "overlay")));
+        assert!(goes(&point("/run/ingot/pods/x/net", "nsfs")), "pinned, it keeps /run busy");
         assert!(!goes(&point("/", "erofs")) && !goes(&point("/dev", "devtmpfs")));
     }
 }
