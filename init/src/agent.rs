@@ -1,5 +1,6 @@
 //! Starts the agent: born in its cgroup, with a clean signal mask, four descriptors and two variables.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -33,6 +34,9 @@ pub enum AgentError {
 /// The agent's cgroup.
 pub const CGROUP: &str = "/system/ingotd";
 
+/// Pods go first when the node has no memory left. Not -1000: an agent that leaks must end at its own limit.
+const OOM_SCORE_ADJ: &CStr = c"-900";
+
 /// Starts it; gives its pid and our end of the socket.
 ///
 /// # Errors
@@ -53,6 +57,7 @@ pub fn start() -> Result<(i32, OwnedFd), AgentError> {
         environment: &[c"PATH=/usr/sbin:/usr/bin", c"HOME=/"],
         descriptors: [null.as_fd(), log.as_fd(), log.as_fd(), theirs.as_fd()],
         cgroup: Some(group.as_fd()),
+        oom_score_adj: OOM_SCORE_ADJ,
     })?;
     Ok((pid, ours))
 }

@@ -38,6 +38,8 @@ pub struct Program<'a> {
     pub descriptors: [BorrowedFd<'a>; 4],
     /// Folder of the cgroup in which it is born; ours when absent.
     pub cgroup: Option<BorrowedFd<'a>>,
+    /// What its `oom_score_adj` says, from -1000 (never killed for memory) to 1000 (first). What it starts inherits it.
+    pub oom_score_adj: &'a CStr,
 }
 
 /// `struct clone_args` of `linux/sched.h`, first published size.
@@ -74,7 +76,7 @@ pub fn start(program: &Program<'_>) -> Result<i32, SpawnError> {
     match clone(program.cgroup)? {
         // SAFETY: we are the new process, single-threaded. The arrays end with a null pointer and point to strings that
         // live in our copy of the caller's memory.
-        0 => unsafe { become_program(program.path, &arguments, &environment, descriptors) },
+        0 => unsafe { become_program(program, &arguments, &environment, descriptors) },
         pid => Ok(pid),
     }
 }
@@ -133,7 +135,7 @@ fn clone(cgroup: Option<BorrowedFd<'_>>) -> Result<i32, SpawnError> {
 /// # Safety
 /// The caller is a freshly cloned, single-threaded process; both arrays end with a null pointer.
 unsafe fn become_program(
-    path: &CStr,
+    program: &Program<'_>,
     arguments: &[*const libc::c_char],
     environment: &[*const libc::c_char],
     descriptors: [RawFd; 4],
@@ -148,10 +150,27 @@ unsafe fn become_program(
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        write_oom_score_adj(program.oom_score_adj);
         if place_descriptors(descriptors) {
-            libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr());
+            libc::execve(program.path.as_ptr(), arguments.as_ptr(), environment.as_ptr());
         }
         libc::_exit(NOT_STARTED)
+    }
+}
+
+/// Before exec, so that the program never runs without it. A refusal is no reason not to start the program.
+///
+/// # Safety
+/// As [`become_program`].
+unsafe fn write_oom_score_adj(value: &CStr) {
+    // SAFETY: both strings are live and end with a zero, and `count_bytes` is the length of what is read.
+    unsafe {
+        let file =
+            libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        if file >= 0 {
+            libc::write(file, value.as_ptr().cast(), value.count_bytes());
+            libc::close(file);
+        }
     }
 }
 

@@ -28,7 +28,7 @@ fn children_start_clean_and_are_collected_one_by_one() {
     let null = std::fs::File::open("/dev/null").expect("/dev/null");
     let (mut read, write) = std::io::pipe().expect("pipe");
     let environment: [&CStr; 1] = [c"WORD=fine"];
-    let script = c"test -e /proc/self/fd/3 && ! test -e /proc/self/fd/4 && echo $WORD >&3; exit 5";
+    let script = c"test -e /proc/self/fd/3 && ! test -e /proc/self/fd/4 && echo $WORD >&3 && read adj </proc/self/oom_score_adj && echo $adj >&3; exit 5";
     let start = |path: &CStr| {
         spawn::start(&Program {
             path,
@@ -36,6 +36,7 @@ fn children_start_clean_and_are_collected_one_by_one() {
             environment: &environment,
             descriptors: [null.as_fd(), null.as_fd(), null.as_fd(), write.as_fd()],
             cgroup: None,
+            oom_score_adj: c"700",
         })
         .expect("clone3")
     };
@@ -52,5 +53,8 @@ fn children_start_clean_and_are_collected_one_by_one() {
     drop(write);
     let mut said = String::new();
     read.read_to_string(&mut said).expect("read");
-    assert_eq!(said, "fine\n", "descriptor 3, the environment, and nothing above 3");
+    assert_eq!(
+        said, "fine\n700\n",
+        "descriptor 3, the environment, nothing above 3, and the score"
+    );
 }
