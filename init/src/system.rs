@@ -1,11 +1,12 @@
 //! The real machine behind the seam of [`crate::kernel`].
 
+use std::ffi::CStr;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use ingot_init_api::{End, FromAgent, FromInit, MESSAGE_LENGTH_MAX, Request};
-use ingot_linux::cgroup::Cgroup;
+use ingot_linux::cgroup;
 use ingot_linux::kmsg::{self, KmsgWriter, Level};
 use ingot_linux::process::{self, Pidfd};
 use ingot_linux::watchdog::Watchdog;
@@ -19,8 +20,13 @@ use crate::{agent, clock, shutdown};
 /// Time without food after which the watchdog restarts the machine, in seconds. Longer than any step of the end.
 const WATCHDOG_SECONDS: i32 = 60;
 
-/// Groups whose processes are killed as a whole at the end. Ours is not among them.
-const KILLED_GROUPS: [&str; 3] = ["/pods", "/kubepods", "/system"];
+/// Groups whose processes are killed as a whole at the end; ours is not among them. Paths are ready for the kernel:
+/// ending a machine without memory must not need any.
+const KILL_FILES: [&CStr; 3] = [
+    c"/sys/fs/cgroup/pods/cgroup.kill",
+    c"/sys/fs/cgroup/kubepods/cgroup.kill",
+    c"/sys/fs/cgroup/system/cgroup.kill",
+];
 
 /// Everything of PID 1 that is not policy.
 pub struct System {
@@ -141,9 +147,9 @@ impl Kernel for System {
             return;
         }
         // By group as well: it reaches what forks faster than signals are sent.
-        for group in KILLED_GROUPS.map(Cgroup::at) {
-            if let Err(error) = group.kill() {
-                self.warn("kill a cgroup", &error);
+        for group in KILL_FILES {
+            if let Err(error) = cgroup::kill_by_file(group) {
+                self.say(format_args!("write to {group:?}: {error}"));
             }
         }
     }

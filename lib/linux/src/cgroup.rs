@@ -3,9 +3,12 @@
 //! It sets no policy: which groups exist and what they may use is the caller's. Groups are named by paths below the
 //! mount point and must be names the caller made, never text from outside.
 
+use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
 
 /// Where the hierarchy is mounted.
 pub const ROOT: &str = "/sys/fs/cgroup";
@@ -266,6 +269,16 @@ impl Cgroup {
     }
 }
 
+/// Writes to this `cgroup.kill` file, as [`Cgroup::kill`] does. Allocates nothing.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn kill_by_file(file: &CStr) -> io::Result<()> {
+    let open = rustix::fs::open(file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(&open, b"1")?;
+    Ok(())
+}
+
 /// `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`, and the same with `full`.
 fn parse_pressure(text: &str) -> Option<Pressure> {
     let mut pressure = Pressure::default();
@@ -321,6 +334,8 @@ mod tests {
     #[test]
     fn an_absent_group_names_the_file_that_was_asked_for() {
         let group = Cgroup::at("/no/such/group");
+        let error = kill_by_file(c"/sys/fs/cgroup/no/such/group/cgroup.kill").expect_err("absent");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
         let error = group.write("cpu.max", "max").expect_err("absent");
         assert_eq!(error.to_string(), "write \"max\" to /sys/fs/cgroup/no/such/group/cpu.max");
     }
