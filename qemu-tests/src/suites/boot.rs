@@ -32,10 +32,18 @@ pub(super) async fn run(node: &mut SharedNode<'_>, report: &Report) {
                 machine.reboot().await.map(drop)
             })
             .await;
+        let mut before = Remembered::None;
         report
-            .check("it powers off by the API", machine, async |machine| machine.shutdown().await)
+            .check("it powers off by the API", machine, async |machine| {
+                before = Some(remember(machine).await?);
+                machine.shutdown().await
+            })
             .await;
-        report.check("it keeps its config without the CIDATA drive", machine, without_cidata).await;
+        report
+            .check("it keeps its config without the CIDATA drive", machine, async |machine| {
+                without_cidata(machine, &before).await
+            })
+            .await;
         report.check("it powers off by the ACPI power button", machine, power_button).await;
     }
     unconfigured(context, report).await;
@@ -86,18 +94,21 @@ async fn console(machine: &mut Machine) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn without_cidata(machine: &mut Machine) -> anyhow::Result<()> {
+/// The node's config and name, to compare with later ones.
+type Remembered = Option<(u64, String)>;
+
+async fn remember(machine: &mut Machine) -> anyhow::Result<(u64, String)> {
+    let mut api = machine.api()?;
+    Ok((api.config().await?.generation, api.status().await?.node_name))
+}
+
+async fn without_cidata(machine: &mut Machine, before: &Remembered) -> anyhow::Result<()> {
     ensure!(machine.process_id().is_none(), "the machine is still on");
     machine.detach_cidata();
     machine.power_on().await?;
-    let mut api = machine.wait_running().await?;
-    let config = api.config().await?;
-    ensure!(
-        config.source == "state" || config.source == "cidata",
-        "the config is from {:?}",
-        config.source
-    );
-    ensure!(!api.version().await?.maintenance, "the node forgot its config");
+    machine.wait_running().await?;
+    let now = Some(remember(machine).await?);
+    ensure!(now == *before, "generation and name were {before:?} and are {now:?}");
     Ok(())
 }
 

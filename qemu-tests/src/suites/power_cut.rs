@@ -24,8 +24,8 @@ pub(super) async fn run(context: &Context, report: &Report) {
         "{CUTS} cuts of the first boot and {CUTS} of an apply, seed {}",
         context.faults.seed()
     ));
-    first_boot(context, report).await;
-    applying(context, report).await;
+    // Side by side: a booting machine waits more than it computes.
+    futures::join!(first_boot(context, report), applying(context, report));
 }
 
 fn name_of(index: usize) -> String {

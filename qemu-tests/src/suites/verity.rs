@@ -11,9 +11,8 @@ use crate::artifacts::{Artifacts, Image};
 use crate::credentials::Credentials;
 use crate::disk;
 use crate::documents;
-use crate::machine::{BOOT_LIMIT, Firmware, Machine};
+use crate::machine::{Firmware, Machine};
 use crate::report::Report;
-use crate::wait;
 
 /// A file of the root that nothing reads by itself: its blocks can be tampered with and the node still starts.
 const VICTIM: &str = "/usr/share/ingot/sbom.spdx.json";
@@ -84,31 +83,34 @@ async fn boot(artifacts: &Artifacts, verity: Option<&str>) -> anyhow::Result<Mac
 /// The image's own choice, `panic` or `restart`: the machine goes down without having served a byte.
 async fn stops(machine: &mut Machine) -> anyhow::Result<()> {
     let mut api = machine.wait_running().await?;
-    let status = api.status().await?;
-    let on_corruption = status.root.context("no root in the status")?.on_corruption;
+    let before = api.status().await?;
+    let on_corruption = before.root.context("no root in the status")?.on_corruption;
     let position = machine.console().position()?;
-    if let Ok(bytes) = api.read(VICTIM, 0).await {
-        bail!("{} bytes of a tampered file were served", bytes.len());
-    }
     let word = match on_corruption.as_str() {
         "panic" => "Kernel panic",
         "restart" => "restart",
         other => bail!("a shipped image has ingot.verity={other}"),
     };
-    machine
-        .console()
-        .wait_for_text_after(position, word, STOP_LIMIT)
-        .await
-        .context("the node goes on")?;
-    let name = "the node to be down or to have started again";
-    wait::until(name, BOOT_LIMIT, async || {
-        let answer = tokio::time::timeout(STOP_LIMIT, api.status()).await;
-        Ok(match answer {
-            Ok(Ok(now)) => (now.boot_id != status.boot_id).then_some(()),
-            _ => Some(()),
-        })
-    })
-    .await
+    let read = tokio::time::timeout(STOP_LIMIT, api.read(VICTIM, 0));
+    let console = machine.console().wait_for_text_after(position, word, STOP_LIMIT);
+    let (read, stopped) = futures::join!(
+        async {
+            // Silence and a broken connection are what a machine that stops looks like.
+            if let Ok(Ok(bytes)) = read.await {
+                bail!("{} bytes of a tampered file were served", bytes.len());
+            }
+            Ok(())
+        },
+        async {
+            let reason = console.await.context("the node goes on")?;
+            ensure!(
+                on_corruption != "panic" || reason.contains("verity"),
+                "it panicked of {reason}"
+            );
+            Ok(())
+        }
+    );
+    read.and(stopped)
 }
 
 async fn refuses(machine: &mut Machine) -> anyhow::Result<()> {
