@@ -3,6 +3,7 @@
 
 use ingot_runtime::{Engine, Pid1};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// One of them is not there.
@@ -50,12 +51,15 @@ impl Pods {
         self.pid1.borrow().clone().ok_or(NotThere::Pid1)
     }
 
-    /// The engine.
+    /// The engine, waiting for it at most `limit`: for a moment after each start of the agent it is not there yet.
     ///
     /// # Errors
-    /// When it has not started.
-    pub(crate) fn engine(&self) -> Result<Engine, NotThere> {
-        self.engine.borrow().clone().ok_or(NotThere::Engine)
+    /// When it has not started by then.
+    pub(crate) async fn engine_within(&self, limit: Duration) -> Result<Engine, NotThere> {
+        let mut engine = self.engine.subscribe();
+        let started = tokio::time::timeout(limit, engine.wait_for(Option::is_some)).await;
+        // An error of the channel means that its sender is gone, which we hold.
+        started.ok().and_then(Result::ok).and_then(|engine| engine.clone()).ok_or(NotThere::Engine)
     }
 
     /// Wakes its holder when PID 1 answers.

@@ -44,8 +44,13 @@ pub(crate) async fn watch(state: State, pods: Pods) {
     };
     state.set_stopping();
     tracing::info!("stopping pods: {:?} within {} s", stop.how, stop.grace.as_secs());
-    if let Ok(engine) = pods.engine() {
-        engine.stop_all(stop.grace.saturating_sub(MARGIN)).await;
+    let begin = tokio::time::Instant::now();
+    // An agent that was restarted a moment ago has not taken over its pods yet; they have a right to their grace. Without a
+    // config there are none.
+    let limit = if state.desired.config().is_some() { stop.grace / 2 } else { Duration::ZERO };
+    if let Ok(engine) = pods.engine_within(limit).await {
+        let left = stop.grace.saturating_sub(begin.elapsed());
+        engine.stop_all(left.saturating_sub(MARGIN)).await;
     }
     if let Err(error) = pid1.ready_to_end().await {
         tracing::warn!("PID 1 will wait out the grace: {}", report::chain(&error));

@@ -13,6 +13,10 @@ use ingot_runtime::{Engine, EngineConfig, Paths, Subnet};
 use std::sync::Arc;
 use tokio::sync::{broadcast, watch};
 
+/// Said while the config asks for what a running engine cannot change.
+const RESTART_NEEDED: &str = "the new pod network or log bounds take effect when the agent starts again; pods go on \
+                              meanwhile: ingotctl service restart ingotd";
+
 /// The pods controller.
 pub(crate) struct PodsController {
     state: State,
@@ -25,6 +29,8 @@ pub(crate) struct PodsController {
 /// The engine, and what it was last told.
 struct Running {
     engine: Engine,
+    /// Pod networks and log bounds it was started with; it takes no others while it runs.
+    started_with: (Vec<Subnet>, LogLimits),
     changes: watch::Receiver<Arc<Vec<PodStatus>>>,
     told: Option<u64>,
 }
@@ -65,12 +71,13 @@ impl PodsController {
 
     async fn start(&mut self, want: &Want) -> anyhow::Result<()> {
         let pid1 = self.pods.pid1()?;
-        let engine =
-            Engine::start(engine_config(want), pid1).await.context("start the pod engine")?;
+        let config = engine_config(want);
+        let started_with = (config.pod_subnets.clone(), config.log_limits);
+        let engine = Engine::start(config, pid1).await.context("start the pod engine")?;
         tokio::spawn(forward(engine.subscribe_events(), self.state.events.clone()));
         self.pods.set_engine(engine.clone());
         let changes = engine.watch();
-        self.engine = Some(Running { engine, changes, told: None });
+        self.engine = Some(Running { engine, started_with, changes, told: None });
         Ok(())
     }
 }
@@ -123,6 +130,11 @@ impl Controller for PodsController {
     fn outcome(&self, want: &Want, have: &Have) -> Outcome {
         if let (false, Err(reason)) = (have.started, &have.can_start) {
             return Outcome::Waiting(reason.clone(), None);
+        }
+        let now = engine_config(want);
+        if self.engine.as_ref().is_some_and(|r| r.started_with != (now.pod_subnets, now.log_limits))
+        {
+            return Outcome::Waiting(RESTART_NEEDED.into(), None);
         }
         outcome(want, &have.snapshot)
     }

@@ -2,19 +2,16 @@
 
 use crate::grpc::Api;
 use crate::grpc::convert::jiff_timestamp;
-use crate::grpc::status::with_hint;
 use ingot_api::machine::v1 as pb;
 use ingot_runtime::pod::Source;
 use ingot_runtime::status::{ContainerState, ContainerStatus, ExitRecord, PodStatus};
-use tonic::{Code, Status};
+use tonic::Status;
 
 pub(super) async fn call(
     api: &Api,
     _: pb::ListPodsRequest,
 ) -> Result<pb::ListPodsResponse, Status> {
-    let engine = api.pods.engine().map_err(|error| {
-        with_hint(Code::Unavailable, error.to_string(), "try again in a second")
-    })?;
+    let engine = super::engine(api).await?;
     Ok(pb::ListPodsResponse { pods: engine.snapshot().iter().map(pod).collect() })
 }
 

@@ -20,14 +20,29 @@ mod version;
 
 use super::Api;
 use super::auth::Peer;
+use super::status::with_hint;
 use futures::Stream;
 use ingot_api::machine::v1 as pb;
 use ingot_api::machine::v1::machine_server::Machine;
+use ingot_runtime::Engine;
 use std::pin::Pin;
-use tonic::{Request, Response, Status};
+use std::time::Duration;
+use tonic::{Code, Request, Response, Status};
 
 /// A reply of many messages.
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// How long a call about pods waits for the pod engine, which comes up a moment after the API at each start of the agent.
+/// Far more than it needs; less than any caller's patience.
+const ENGINE_WAIT: Duration = Duration::from_secs(5);
+
+/// The pod engine.
+async fn engine(api: &Api) -> Result<Engine, Status> {
+    api.pods
+        .engine_within(ENGINE_WAIT)
+        .await
+        .map_err(|error| with_hint(Code::Unavailable, error.to_string(), "try again in a second"))
+}
 
 /// The service.
 pub(super) struct Rpcs {

@@ -13,9 +13,7 @@ pub(super) async fn call(
     api: &Api,
     request: pb::PodLogsRequest,
 ) -> Result<Messages<pb::PodLogsResponse>, Status> {
-    let engine = api.pods.engine().map_err(|error| {
-        with_hint(Code::Unavailable, error.to_string(), "try again in a second")
-    })?;
+    let engine = super::engine(api).await?;
     let request = LogRequest {
         namespace: request.namespace,
         pod: request.pod,

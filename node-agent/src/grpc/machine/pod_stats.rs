@@ -2,18 +2,15 @@
 
 use crate::grpc::Api;
 use crate::grpc::convert::jiff_timestamp;
-use crate::grpc::status::with_hint;
 use ingot_api::machine::v1 as pb;
 use ingot_runtime::stats::{ContainerStats, StatsFilter};
-use tonic::{Code, Status};
+use tonic::Status;
 
 pub(super) async fn call(
     api: &Api,
     request: pb::PodStatsRequest,
 ) -> Result<pb::PodStatsResponse, Status> {
-    let engine = api.pods.engine().map_err(|error| {
-        with_hint(Code::Unavailable, error.to_string(), "try again in a second")
-    })?;
+    let engine = super::engine(api).await?;
     let filter = StatsFilter { namespace: request.namespace, pod: request.pod };
     let stats = engine.stats(filter).await;
     Ok(pb::PodStatsResponse { containers: stats.into_iter().map(container).collect() })
