@@ -1,8 +1,7 @@
 //! The only place that blocks: waits for signals, the agent's socket, devices and the next deadline, and turns what came
 //! into events.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, OwnedFd};
 
 use ingot_init_api::End;
 use ingot_linux::input::PowerButton;
@@ -16,7 +15,7 @@ use crate::act::{self, Scratch};
 use crate::kernel::Kernel as _;
 use crate::reap::{self, Reaped};
 use crate::supervise::{Event, State};
-use crate::system::{Inbox, System};
+use crate::system::System;
 
 /// Power buttons at most; a laptop has two.
 const BUTTONS_MAX: usize = 8;
@@ -57,7 +56,7 @@ impl Loop {
             Ok(uevents) => self.uevents = Some(uevents),
             Err(error) => system.warn("power buttons that come later will not be seen", &error),
         }
-        self.find_buttons();
+        PowerButton::open_all(&mut self.buttons, BUTTONS_MAX);
     }
 
     /// One event from nowhere: time has passed.
@@ -97,7 +96,7 @@ impl Loop {
         let all = sources.into_iter().flatten().chain(buttons);
         let mut used: usize = 0;
         for (place, (fd, flags)) in fds.iter_mut().zip(all) {
-            *place = poll_fd(fd, flags);
+            *place = PollFd::from_borrowed_fd(fd, flags);
             used = used.saturating_add(1);
         }
         // Whatever it returns, everything is looked at: an early wake-up costs a few calls that find nothing.
@@ -109,10 +108,8 @@ impl Loop {
             if !state.takes_requests() {
                 return;
             }
-            match system.receive() {
-                Inbox::Event(event) => act::turn(system, state, &mut self.scratch, event),
-                Inbox::Empty => return,
-            }
+            let Some(event) = system.receive() else { return };
+            act::turn(system, state, &mut self.scratch, event);
         }
         self.hurry = true;
     }
@@ -157,24 +154,7 @@ impl Loop {
             act::turn(system, state, &mut self.scratch, Event::EndWanted(End::PowerOff));
         }
         if self.uevents.as_ref().is_some_and(|uevents| uevents.heard_of("input")) {
-            self.find_buttons();
+            PowerButton::open_all(&mut self.buttons, BUTTONS_MAX);
         }
     }
-
-    /// Opens all power buttons anew.
-    fn find_buttons(&mut self) {
-        self.buttons.clear();
-        for entry in std::fs::read_dir(Path::new("/dev/input")).into_iter().flatten().flatten() {
-            if self.buttons.len() < BUTTONS_MAX
-                && entry.file_name().as_encoded_bytes().starts_with(b"event")
-                && let Ok(Some(button)) = PowerButton::open(&entry.path())
-            {
-                self.buttons.push(button);
-            }
-        }
-    }
-}
-
-fn poll_fd(fd: BorrowedFd<'_>, flags: PollFlags) -> PollFd<'_> {
-    PollFd::from_borrowed_fd(fd, flags)
 }

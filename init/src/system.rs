@@ -35,14 +35,6 @@ pub struct System {
     watchdog: Option<Watchdog>,
 }
 
-/// What came through the agent's socket.
-pub enum Inbox {
-    /// An event for the policy.
-    Event(Event<OwnedFd>),
-    /// Nothing more for now.
-    Empty,
-}
-
 impl System {
     /// The machine, with no agent yet.
     #[must_use]
@@ -66,27 +58,28 @@ impl System {
         self.log.line(Level::Notice, text);
     }
 
-    /// Takes the agent's next message out of the socket.
-    pub fn receive(&self) -> Inbox {
-        let Some(socket) = &self.socket else { return Inbox::Empty };
+    /// Takes the agent's next message out of the socket; `None` when there is nothing more for now.
+    #[must_use]
+    pub fn receive(&self) -> Option<Event<OwnedFd>> {
+        let socket = self.socket.as_ref()?;
         let mut buffer = [0; MESSAGE_LENGTH_MAX];
         let received = match seqpacket::receive(socket, &mut buffer) {
             Ok(received) => received,
-            Err(error) if error.would_block() => return Inbox::Empty,
-            Err(_) => return Inbox::Event(Event::SocketLost),
+            Err(error) if error.would_block() => return None,
+            Err(_) => return Some(Event::SocketLost),
         };
         if received.length == 0 {
-            return Inbox::Event(Event::SocketLost);
+            return Some(Event::SocketLost);
         }
         let message = FromAgent::decode(buffer.get(..received.length).unwrap_or_default());
         let (Ok(FromAgent { id, request }), false) = (message, received.truncated) else {
-            return Inbox::Event(Event::Malformed);
+            return Some(Event::Malformed);
         };
         let alive_since = match request {
             Request::Watch { pid, .. } => self.start_time(pid),
             _ => None,
         };
-        Inbox::Event(Event::Request(Asked { id, request, fd: received.fd, alive_since }))
+        Some(Event::Request(Asked { id, request, fd: received.fd, alive_since }))
     }
 }
 

@@ -36,6 +36,20 @@ const GET_KEYS: libc::Ioctl = 0x8060_4521;
 pub struct PowerButton(OwnedFd);
 
 impl PowerButton {
+    /// Opens `at_most` of those that are there now, in place of what is in `buttons`. A device that
+    /// cannot be opened is none.
+    pub fn open_all(buttons: &mut Vec<Self>, at_most: usize) {
+        buttons.clear();
+        for entry in std::fs::read_dir("/dev/input").into_iter().flatten().flatten() {
+            if buttons.len() < at_most
+                && entry.file_name().as_encoded_bytes().starts_with(b"event")
+                && let Ok(Some(button)) = Self::open(&entry.path())
+            {
+                buttons.push(button);
+            }
+        }
+    }
+
     /// Opens the device when it has a power key.
     ///
     /// # Errors
