@@ -46,6 +46,8 @@ pub struct Tmpfs {
     pub path: PathBuf,
     /// Most bytes in it; the kernel's default when `None`.
     pub size_bytes: Option<u64>,
+    /// Only owners may remove files, as in `/tmp`.
+    pub sticky: bool,
 }
 
 /// A container.

@@ -42,7 +42,7 @@ fn pin(name: &str, file: &Path) -> anyhow::Result<()> {
 }
 
 fn mount_tmpfs(tmpfs: &Tmpfs) -> anyhow::Result<()> {
-    let mut options = "mode=0777".to_owned();
+    let mut options = if tmpfs.sticky { "mode=1777" } else { "mode=0777" }.to_owned();
     if let Some(size) = tmpfs.size_bytes {
         options.push_str(&format!(",size={size}"));
     }

@@ -86,14 +86,15 @@ pub(crate) async fn build(
 ) -> Result<(), SandboxError> {
     let cgroup = Cgroup::of_pod(&context.paths().cgroup, &pod.uid);
     cgroup.create(&context.paths().cgroup, &pod_settings(pod))?;
-    let mut tmpfs = vec![Tmpfs { path: shm(context, &pod.uid), size_bytes: Some(SHM_BYTES) }];
+    let shared = shm(context, &pod.uid);
+    let mut tmpfs = vec![Tmpfs { path: shared, size_bytes: Some(SHM_BYTES), sticky: true }];
     for (volume, (_, path)) in pod.volumes.iter().zip(volumes(context, pod)) {
         match volume.kind {
             VolumeKind::HostPath { .. } => {}
             VolumeKind::EmptyDir { .. } => make_volume(&path)?,
             VolumeKind::EmptyDirMemory { size_limit_bytes } => {
                 make_volume(&path)?;
-                tmpfs.push(Tmpfs { path, size_bytes: size_limit_bytes });
+                tmpfs.push(Tmpfs { path, size_bytes: size_limit_bytes, sticky: false });
             }
         }
     }
