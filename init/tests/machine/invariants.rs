@@ -166,9 +166,6 @@ impl Day {
     }
 
     fn step(&mut self, step: Step) {
-        let name = |number: u8| Name::new(&format!("name/{number}")).expect("valid");
-        let pick =
-            |list: &[Identity], which: usize| list.get(which.checked_rem(list.len())?).copied();
         match step {
             Step::Pass(time) => self.machine.pass(time),
             // Room is left for the agent and a helper.
@@ -193,6 +190,37 @@ impl Day {
                     self.machine.crash_agent(status);
                 }
             }
+            Step::Malformed => {
+                if self.machine.kernel.agent().is_some() && self.machine.state.takes_requests() {
+                    self.machine.event(Event::Malformed);
+                }
+            }
+            Step::CloseSocket => {
+                if self.machine.kernel.agent().is_some() {
+                    self.machine.hang_up();
+                }
+            }
+            Step::FullSocket(full) => self.machine.kernel.faults.socket_full = full,
+            Step::AgentDoesNotStart(fails) => {
+                self.machine.kernel.faults.agent_does_not_start = fails
+            }
+            Step::IgnoreTerm(ignores) => {
+                self.machine.kernel.faults.agent_ignores_term = ignores;
+                self.machine.kernel.faults.others_ignore_term = ignores;
+            }
+            Step::Press(how) => {
+                self.belief.asked_to_end = true;
+                self.machine.event(Event::EndWanted(how));
+            }
+            asked => self.step_of_agent(asked),
+        }
+        self.look();
+    }
+
+    /// What the agent asks for.
+    fn step_of_agent(&mut self, step: Step) {
+        let name = |number: u8| Name::new(&format!("name/{number}")).expect("valid");
+        match step {
             Step::Hello => self.ask(Request::Hello, None),
             Step::Watch { which, wrong_start } => {
                 if let Some((pid, start_time)) = pick(&self.others(), which) {
@@ -218,30 +246,8 @@ impl Day {
             Step::Get { name: number } => self.ask(Request::GetFd { name: name(number) }, None),
             Step::Drop { name: number } => self.ask(Request::DropFd { name: name(number) }, None),
             Step::Ask(request) => self.ask(request, None),
-            Step::Malformed => {
-                if self.machine.kernel.agent().is_some() && self.machine.state.takes_requests() {
-                    self.machine.event(Event::Malformed);
-                }
-            }
-            Step::CloseSocket => {
-                if self.machine.kernel.agent().is_some() {
-                    self.machine.hang_up();
-                }
-            }
-            Step::FullSocket(full) => self.machine.kernel.faults.socket_full = full,
-            Step::AgentDoesNotStart(fails) => {
-                self.machine.kernel.faults.agent_does_not_start = fails
-            }
-            Step::IgnoreTerm(ignores) => {
-                self.machine.kernel.faults.agent_ignores_term = ignores;
-                self.machine.kernel.faults.others_ignore_term = ignores;
-            }
-            Step::Press(how) => {
-                self.belief.asked_to_end = true;
-                self.machine.event(Event::EndWanted(how));
-            }
+            other => panic!("not a request of the agent: {other:?}"),
         }
-        self.look();
     }
 
     /// Reads what arrived and checks what must always hold.
@@ -374,4 +380,8 @@ proptest! {
         day.heal_and_check();
         day.end(faults, how);
     }
+}
+
+fn pick(list: &[Identity], which: usize) -> Option<Identity> {
+    list.get(which.checked_rem(list.len())?).copied()
 }
