@@ -1,5 +1,6 @@
 //! Whether limits hold: what each limited cgroup of pods really used, read from its own files over a fixed time.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,30 +17,49 @@ const PODS_TIMEOUT: Duration = Duration::from_secs(600);
 /// Time containers are given to start before the measured time begins.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// Reports, for each container: limits, processor time used and passed in microseconds, and its memory peak in bytes.
+/// How often it is looked for containers with a memory limit: such a container may not live long.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Reports, for each container with a processor limit, the limit and what it used, in microseconds; and for each pod
+/// whose container has a memory limit, the limit and the pod's own peak in bytes. The pod's cgroup outlives containers that
+/// are killed at their limit, and its peak is that of all of them.
 pub(crate) async fn watch(time: Duration, report: &mut Report) -> anyhow::Result<()> {
     let start = tokio::time::Instant::now();
     while containers().is_empty() && start.elapsed() < PODS_TIMEOUT {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    tokio::time::sleep(SETTLE).await;
+    let mut limits = BTreeMap::new();
+    look_for_limits(SETTLE, &mut limits).await;
     let before: Vec<_> = containers().into_iter().map(|dir| (now(), usage(&dir), dir)).collect();
-    tokio::time::sleep(time).await;
+    look_for_limits(time, &mut limits).await;
     for (started, used_before, dir) in before {
+        let limit = one_line(&dir, "cpu.max").replace(' ', "/");
+        if limit.is_empty() || limit.starts_with("max") {
+            continue;
+        }
         let used = usage(&dir).saturating_sub(used_before);
         let passed = now().saturating_sub(started);
-        let read = |file| one_line(&dir, file).replace(' ', "/");
-        let line = format!(
-            "{} cpu.max={} used={used} passed={passed} memory.max={} memory.peak={} oom_kill={}",
-            dir.strip_prefix(PODS).unwrap_or(&dir).display(),
-            read("cpu.max"),
-            read("memory.max"),
-            read("memory.peak"),
-            counter(&dir, "memory.events", "oom_kill"),
-        );
-        report.text("quota", &line);
+        report.text("quota_cpu", &format!("limit={limit} used={used} passed={passed}"));
+    }
+    for (pod, limit) in limits {
+        let peak = one_line(&pod, "memory.peak");
+        let kills = counter(&pod, "memory.events", "oom_kill");
+        report.text("quota_memory", &format!("limit={limit} peak={peak} oom_kill={kills}"));
     }
     Ok(())
+}
+
+/// Waits, and meanwhile notes the memory limit of every container that shows up, by pod.
+async fn look_for_limits(time: Duration, limits: &mut BTreeMap<PathBuf, u64>) {
+    let start = tokio::time::Instant::now();
+    while start.elapsed() < time {
+        for dir in containers() {
+            if let (Ok(limit), Some(pod)) = (one_line(&dir, "memory.max").parse(), dir.parent()) {
+                limits.insert(pod.to_owned(), limit);
+            }
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
 }
 
 /// The cgroup of every container of every pod.

@@ -45,6 +45,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     }
     if plan.quota_seconds > 0 {
         runtime.block_on(quota::watch(Duration::from_secs(plan.quota_seconds), &mut report))?;
+        look::processes("with_pods", &mut report)?;
     }
     look::kernel_log(&mut report)?;
     if let Some(path) = &plan.apply {

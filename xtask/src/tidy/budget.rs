@@ -3,7 +3,10 @@
 use super::{Finding, Tree, source};
 
 /// Lines of code of PID 1: neither blank, nor comment, nor test. For scale, other small PID 1s have 700 to 1200.
-const PID1_LINES_MAX: usize = 1000;
+const PID1_LINES_GOAL: usize = 1000;
+
+/// What is allowed until the goal is reached. May only shrink.
+const PID1_LINES_MAX: usize = 1800;
 
 /// Where PID 1 lives.
 const PID1_SOURCES: &str = "init/src/";
@@ -25,11 +28,14 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
             lines += source::code_lines(text, &source::production_lines(text, &file));
         }
     }
-    if lines <= PID1_LINES_MAX {
+    let message = if lines > PID1_LINES_MAX {
+        format!(
+            "PID 1 has {lines} lines of code, {PID1_LINES_MAX} is the most; the agent should do what is new"
+        )
+    } else if PID1_LINES_MAX > PID1_LINES_GOAL && lines <= PID1_LINES_GOAL {
+        format!("PID 1 has {lines} lines of code; lower what is allowed to {PID1_LINES_GOAL}")
+    } else {
         return Vec::new();
-    }
-    let message = format!(
-        "PID 1 has {lines} lines of code, {PID1_LINES_MAX} is the most; the agent should do what is new"
-    );
+    };
     vec![Finding::file(PID1_SOURCES, message)]
 }

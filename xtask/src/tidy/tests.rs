@@ -79,8 +79,8 @@ fn a_long_file_is_found_but_test_lines_do_not_count() {
 
 #[test]
 fn a_fat_pid_1_is_found_and_comments_are_free() {
-    let code = "const A: u8 = 0;\n".repeat(600);
-    let comments = "// why\n".repeat(600);
+    let code = "const A: u8 = 0;\n".repeat(1100);
+    let comments = "// why\n".repeat(1100);
     let thin = Tree::of(&[
         ("init/src/a.rs", &format!("//! A.\n{code}{comments}")),
         ("init/src/bin/initrd.rs", &format!("//! B.\n{code}")),
