@@ -28,6 +28,15 @@ impl Image {
         Ok(image)
     }
 
+    /// What a boot needs under other names in `directory`, so that an image built meanwhile does not change under a machine's
+    /// feet. Costs no space.
+    pub fn pin(&self, directory: &Path) -> anyhow::Result<Self> {
+        for file in [self.kernel(), self.initrd(), self.command_line_file(), self.raw_disk()] {
+            fs_err::hard_link(&file, directory.join(file.file_name().unwrap_or_default()))?;
+        }
+        Self::find(directory)
+    }
+
     /// The kernel, for a direct boot.
     #[must_use]
     pub fn kernel(&self) -> PathBuf {

@@ -12,6 +12,7 @@ use ingot_api::machine::v1::Stage;
 use ingot_pki::Identity;
 
 use builder::Directory;
+pub(crate) use builder::scratch_folder;
 pub use builder::{Firmware, MachineBuilder};
 
 use crate::artifacts::Artifacts;

@@ -136,10 +136,12 @@ impl MachineBuilder {
     }
 
     /// Makes the disks and leaves the machine off.
-    pub fn build(self) -> anyhow::Result<Machine> {
+    pub fn build(mut self) -> anyhow::Result<Machine> {
         let directory =
             Directory::make(&self.artifacts.target, self.directory.as_deref(), &self.name)?;
         let at = |name: &str| directory.path.join(name);
+        fs_err::create_dir_all(at("image"))?;
+        self.artifacts.image = self.artifacts.image.pin(&at("image"))?;
         let start = self.start(&directory.path)?;
         let mut disks = vec![Disk { path: at("disk.qcow2"), format: "qcow2", read_only: false }];
         make_overlay(&self.artifacts, &disks[0].path, self.disk_gib)?;
@@ -241,15 +243,20 @@ impl Directory {
             fs_err::create_dir_all(path)?;
             return Ok(Self { path: path.to_owned(), lives_on: true, _temporary: None });
         }
-        let parent = target.join("qemu");
-        fs_err::create_dir_all(&parent)?;
-        remove_abandoned(&parent);
-        let temporary = tempfile::Builder::new()
-            .prefix(&format!("{name}-{}-", std::process::id()))
-            .tempdir_in(&parent)
-            .context("make a folder for the machine")?;
+        let temporary = scratch_folder(target, name)?;
         Ok(Self { path: temporary.path().to_owned(), lives_on: false, _temporary: Some(temporary) })
     }
+}
+
+/// A folder below `target` that is removed when dropped, and by the next run when this one is killed.
+pub(crate) fn scratch_folder(target: &Path, name: &str) -> anyhow::Result<tempfile::TempDir> {
+    let parent = target.join("qemu");
+    fs_err::create_dir_all(&parent)?;
+    remove_abandoned(&parent);
+    tempfile::Builder::new()
+        .prefix(&format!("{name}-{}-", std::process::id()))
+        .tempdir_in(&parent)
+        .context("make a folder for a machine")
 }
 
 /// Removes folders of machines whose program was killed before it could: `<name>-<pid>-<random>` with no such process.

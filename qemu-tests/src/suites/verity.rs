@@ -11,7 +11,7 @@ use crate::artifacts::{Artifacts, Image};
 use crate::credentials::Credentials;
 use crate::disk;
 use crate::documents;
-use crate::machine::{Firmware, Machine};
+use crate::machine::{Firmware, Machine, scratch_folder};
 use crate::report::Report;
 
 /// A file of the root that nothing reads by itself: its blocks can be tampered with and the node still starts.
@@ -21,10 +21,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs the suite.
 pub(super) async fn run(context: &Context, report: &Report) {
-    let folder = tempfile::Builder::new().prefix("verity-").tempdir_in(&context.artifacts.target);
-    let image = folder
-        .context("make a folder for the tampered image")
-        .and_then(|folder| Ok((tampered(&context.artifacts, folder.path())?, folder)));
+    let folder = scratch_folder(&context.artifacts.target, "tampered");
+    let image =
+        folder.and_then(|folder| Ok((tampered(&context.artifacts, folder.path())?, folder)));
     let (image, _folder) = match image {
         Ok(image) => image,
         Err(error) => {
