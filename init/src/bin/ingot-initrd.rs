@@ -50,9 +50,8 @@ fn boot(log: &mut Option<KmsgWriter>) -> Result<std::convert::Infallible, Initrd
 }
 
 fn start(line: &CommandLine, log: &KmsgWriter) -> InitrdError {
-    if line.debug {
-        log.line(Level::Debug, format_args!("handing over to {}", line.init.display()));
-    }
+    // The end of our share of the boot; the bench reads it.
+    log.line(Level::Info, format_args!("handing over to {}", line.init.display()));
     let source = Command::new(&line.init).env_clear().exec();
     InitrdError::Exec { path: PathBuf::from(&line.init), source }
 }

@@ -1,5 +1,7 @@
 //! Where the time of a boot goes, ours beside the floor and the peer, and what memory the idle system needs.
 
+use anyhow::Context as _;
+
 use super::guest::{Clock, Guest};
 use super::ingot::Ingot;
 use super::report::Report;
@@ -55,9 +57,8 @@ fn times_table(
     table.add("ours: the same at first boot", &[userspace(first)?], "vms");
     table.add("peer / ours", &[median(&peer) / median(&ready)], "");
     table.at_least(20.0, "B1");
-    // What the probe did to warm up is not part of anybody's boot.
-    let whole =
-        |report: &Report| Ok(report.vms("ready")? - (report.vms("exec")? - report.vms("pid1")?));
+    // Between the initrd handing over and the probe executing PID 1 is only the probe, which no real boot has.
+    let whole = |report: &Report| Ok(handed_over(report)? + userspace(report)?);
     let whole = each(ours, whole)?;
     table.add("ours: reset to an mTLS Version answered", &whole, "vms");
     table.add("ours / floor, whole boot", &[median(&whole) / median(&floor)], "");
@@ -70,7 +71,7 @@ fn profile(ours: &[Report]) -> anyhow::Result<Table> {
     let mut table = Table::new("Where the time goes");
     table.add("firmware, decompression", &each(ours, kernel_start)?, "vms");
     table.add("kernel", &each(ours, |r| Ok(initrd_start(r)? - kernel_start(r)?))?, "vms");
-    table.add("ingot-initrd", &each(ours, |r| Ok(r.vms("pid1")? - initrd_start(r)?))?, "vms");
+    table.add("ingot-initrd", &each(ours, |r| Ok(handed_over(r)? - initrd_start(r)?))?, "vms");
     let listens = |r: &Report| Ok(r.vms("machine_listens")? - r.vms("exec")?);
     table.add("PID 1 to the API listening", &each(ours, listens)?, "vms");
     let answers = |r: &Report| Ok(r.vms("machine_answers")? - r.vms("machine_listens")?);
@@ -122,11 +123,21 @@ fn kernel_start(report: &Report) -> anyhow::Result<f64> {
     report.vms("clock_offset")
 }
 
-/// When the first program of the initrd ran; the first line it logs.
+/// When the first program of the initrd ran.
 fn initrd_start(report: &Report) -> anyhow::Result<f64> {
+    logged(report, "ingot-initrd: started")
+}
+
+/// When the initrd was done.
+fn handed_over(report: &Report) -> anyhow::Result<f64> {
+    logged(report, "ingot-initrd: handing over")
+}
+
+/// When the first line that begins like this was logged.
+fn logged(report: &Report, beginning: &str) -> anyhow::Result<f64> {
     let log = report.log()?;
-    let line = log.iter().find(|(_, text)| text.starts_with("ingot-initrd"));
-    line.map(|(time, _)| *time).map_or_else(|| report.vms("pid1"), Ok)
+    let line = log.iter().find(|(_, text)| text.starts_with(beginning));
+    line.map(|(time, _)| *time).with_context(|| format!("the kernel log has no `{beginning}`"))
 }
 
 /// One number of each report.

@@ -79,7 +79,7 @@ impl fmt::Display for Table {
                 _ => String::new(),
             };
             let line = format!(
-                "  {:width$}  {:>10.2} {:8} {spread:9} {:16} {met}",
+                "  {:width$}  {:>10.3} {:8} {spread:9} {:16} {met}",
                 row.what, row.value, row.unit, row.goal
             );
             writeln!(f, "{}", line.trim_end())?;
