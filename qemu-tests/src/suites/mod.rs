@@ -106,12 +106,12 @@ pub async fn run(context: &Context, names: &[String], report: &Report) {
         for suite in asking {
             let report = report.suite(suite.name);
             match suite.kind {
-                Kind::Hardening => hardening::run(&mut node, &report).await,
-                Kind::Api => api::run(&mut node, &report).await,
-                Kind::Pods => pods::run(&mut node, &report).await,
-                Kind::Quotas => quotas::run(&mut node, &report).await,
-                Kind::Config => config::run(&mut node, &report).await,
-                Kind::Boot => boot::run(&mut node, &report).await,
+                Kind::Hardening => Box::pin(hardening::run(&mut node, &report)).await,
+                Kind::Api => Box::pin(api::run(&mut node, &report)).await,
+                Kind::Pods => Box::pin(pods::run(&mut node, &report)).await,
+                Kind::Quotas => Box::pin(quotas::run(&mut node, &report)).await,
+                Kind::Config => Box::pin(config::run(&mut node, &report)).await,
+                Kind::Boot => Box::pin(boot::run(&mut node, &report)).await,
                 Kind::AgentCrash | Kind::PowerCut | Kind::Verity => {}
             }
         }
@@ -120,9 +120,9 @@ pub async fn run(context: &Context, names: &[String], report: &Report) {
         for suite in breaking {
             let report = report.suite(suite.name);
             match suite.kind {
-                Kind::AgentCrash => agent_crash::run(context, &report).await,
-                Kind::PowerCut => power_cut::run(context, &report).await,
-                Kind::Verity => verity::run(context, &report).await,
+                Kind::AgentCrash => Box::pin(agent_crash::run(context, &report)).await,
+                Kind::PowerCut => Box::pin(power_cut::run(context, &report)).await,
+                Kind::Verity => Box::pin(verity::run(context, &report)).await,
                 _ => {}
             }
         }
