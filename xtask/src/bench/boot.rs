@@ -77,7 +77,8 @@ fn profile(ours: &[Report]) -> anyhow::Result<Table> {
     let answers = |r: &Report| Ok(r.vms("machine_answers")? - r.vms("machine_listens")?);
     table.add("listening to answered", &each(ours, answers)?, "vms");
     let Some(report) = ours.last() else { return Ok(table) };
-    for process in report.processes("at_ready") {
+    // PID 1's includes what the kernel did as its first task.
+    for process in report.processes("at_ready").into_iter().filter(|process| process.pid != 1) {
         let milliseconds = Report::milliseconds(process.time_ns);
         let what = format!("processor time of {} until ready", process.name);
         table.add(&what, &[milliseconds], "vms");
