@@ -26,8 +26,9 @@ pub(super) async fn open(
     let connecting = async {
         let first = dial(endpoint, setup).await?;
         let connector = connector(endpoint.clone(), Arc::clone(setup), first, fixed);
-        // The authority is what HTTP/2 shows to the node; TLS has its own name.
-        tonic::transport::Endpoint::from_static("https://ingot-node")
+        // The authority is what HTTP/2 shows to the node; TLS has its own name. The scheme is not https although this is
+        // TLS: our connector does it, and where another crate turns on tonic's own, tonic refuses https without that.
+        tonic::transport::Endpoint::from_static("http://ingot-node")
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .keep_alive_while_idle(true)
