@@ -24,6 +24,16 @@ use crate::status::ExitRecord;
 /// Exit code of a run whose end nobody saw.
 const UNKNOWN_EXIT: i32 = 255;
 
+/// Whose memory limit was reached.
+enum Limit {
+    /// The container's.
+    Own,
+    /// The pod's, of so many bytes.
+    Pod(String),
+    /// Nobody's: the node had no more.
+    Node,
+}
+
 /// Why a start failed: reason for the status, message, and the event.
 struct Trouble {
     reason: &'static str,
@@ -264,12 +274,19 @@ impl PodTask {
         let events = pod_cgroup.of_container(&id).text("memory.events");
         let count = |key| number_after(&events, key).unwrap_or(0);
         let killed_for_memory = count("oom_kill") > 0;
-        let at_own_limit = count("oom") > 0;
+        let whose_limit = if count("oom") > 0 {
+            Limit::Own
+        } else if number_after(&pod_cgroup.text("memory.events"), "oom").unwrap_or(0) > 0 {
+            // The pod may hold no more than its containers together, and what it needs itself counts.
+            Limit::Pod(pod_cgroup.text("memory.max").trim().to_owned())
+        } else {
+            Limit::Node
+        };
         let record = match exit {
             Some(exit) => ended_record(&run, exit, killed_for_memory),
             None => exit_record(&run, None, "Unknown", "PID 1 does not know how it ended"),
         };
-        self.announce_end(index, &record, killed_for_memory.then_some(at_own_limit));
+        self.announce_end(index, &record, killed_for_memory.then_some(whose_limit));
         let saved = self.record_end(index, &id, record).await;
         if let RunPhase::Started { pid, start_time } = run.phase
             && saved
@@ -301,14 +318,15 @@ impl PodTask {
         false
     }
 
-    /// `killed`: the kernel killed in it for memory, and whether that was at its own limit.
-    fn announce_end(&self, index: usize, exit: &ExitRecord, killed: Option<bool>) {
+    /// `killed`: the kernel killed in it for memory, and at whose limit.
+    fn announce_end(&self, index: usize, exit: &ExitRecord, killed: Option<Limit>) {
         let Some(container) = self.container(index) else { return };
         let name = Some(container.name.as_str());
-        if let Some(at_own_limit) = killed {
-            let limit = match container.resources.memory_limit_bytes {
-                Some(bytes) if at_own_limit => format!("at its memory limit of {bytes} bytes"),
-                _ => "because its pod or the node was out of memory".to_owned(),
+        if let Some(whose_limit) = killed {
+            let limit = match (whose_limit, container.resources.memory_limit_bytes) {
+                (Limit::Own, Some(bytes)) => format!("at its memory limit of {bytes} bytes"),
+                (Limit::Pod(bytes), _) => format!("at its pod's memory limit of {bytes} bytes"),
+                _ => "because the node was out of memory".to_owned(),
             };
             let message = format!(
                 "container {} was killed {limit}, attempt {}",
