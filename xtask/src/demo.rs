@@ -22,6 +22,9 @@ const PROFILE: &str = "demo";
 /// What the console says in front of the code of a node without config.
 const CODE_PREFIX: &str = "pairing code: ";
 
+/// Columns of the summary: longer words are wrapped, so that it fits most terminals.
+const TABLE_WIDTH: u16 = 110;
+
 /// Arguments of `cargo xtask demo`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -81,6 +84,8 @@ async fn show(
     let mut table = Table::new();
     table
         .load_style(comfy_table::presets::UTF8_BORDERS_ONLY)
+        .set_content_arrangement(comfy_table::ContentArrangement::Dynamic)
+        .set_width(TABLE_WIDTH)
         .set_header(["what", "expected", "seen"]);
     let code = waiting(
         "booting: UEFI, verified root, PID 1, agent",
