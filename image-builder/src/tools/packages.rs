@@ -153,6 +153,7 @@ impl Store {
             }
             fs_err::create_dir_all(&partial).map_err(io)?;
             apt::extract(&self.deb(&locked.sha256), &partial)?;
+            fs_err::create_dir_all(self.root.join("packages")).map_err(io)?;
             fs_err::rename(&partial, &dir).map_err(io)?;
         }
         Ok(Package { locked, dir })
@@ -254,6 +255,30 @@ mod tests {
         let depends = "linux-image-6.12.1+deb13-cloud-amd64 (= 6.12.1-1)";
         assert_eq!(kernel_of(depends).as_deref(), Some("linux-image-6.12.1+deb13-cloud-amd64"));
         assert_eq!(kernel_of("kmod, linux-base"), None);
+    }
+
+    #[test]
+    fn a_downloaded_package_is_unpacked_into_an_empty_store() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (source, root) = (dir.path().join("source"), dir.path().join("tools"));
+        for folder in [source.join("DEBIAN"), source.join("etc"), root.join("debs")] {
+            fs_err::create_dir_all(folder).expect("a folder");
+        }
+        let control =
+            "Package: x\nVersion: 1\nArchitecture: all\nMaintainer: x <x@y>\nDescription: x\n";
+        fs_err::write(source.join("DEBIAN/control"), control).expect("the control file");
+        fs_err::write(source.join("etc/x"), "content").expect("a file");
+        let deb = dir.path().join("x.deb");
+        let mut command = std::process::Command::new("dpkg-deb");
+        command.arg("--build").arg(&source).arg(&deb);
+        apt::output(command, "dpkg-deb --build").expect("a package");
+        let store = Store::new(root);
+        let sha256 = digest::of_file(&deb).expect("its digest").0;
+        fs_err::rename(&deb, store.deb(&sha256)).expect("the store takes it");
+        let locked =
+            Locked { name: "x".to_owned(), version: "1".to_owned(), sha256, stands_for: None };
+        let package = store.unpacked(locked, &crate::progress::Silent).expect("it is unpacked");
+        assert_eq!(fs_err::read_to_string(package.dir.join("etc/x")).expect("its file"), "content");
     }
 
     fn newest(gone: bool) -> Choice {
