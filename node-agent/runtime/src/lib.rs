@@ -8,6 +8,7 @@
 //! - [`pod`] says what is wanted, [`status`] what is true, [`event`] what happened.
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod event;
 pub mod logs;
 pub mod pid1;
