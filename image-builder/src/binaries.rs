@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::build::BuildOptions;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 
@@ -39,13 +40,13 @@ pub enum BinariesError {
     },
 }
 
-/// The programs of a recipe by binary name, compiled from `workspace` into `target_dir/node`.
+/// The programs of a recipe by binary name, compiled from the workspace into `node` of the target directory, or into
+/// `quick`, with the Cargo profile of that name.
 ///
 /// # Errors
 /// [`BinariesError`].
 pub fn build(
-    workspace: &Path,
-    target_dir: &Path,
+    options: &BuildOptions,
     recipe: &Recipe,
     progress: &dyn Progress,
 ) -> Result<BTreeMap<String, PathBuf>, BinariesError> {
@@ -55,10 +56,11 @@ pub fn build(
         return Ok(BTreeMap::new());
     }
     progress.step("compiling the node's programs");
-    let workspace = fs_err::canonicalize(workspace).map_err(run)?;
-    fs_err::create_dir_all(target_dir.join("node")).map_err(run)?;
-    let target = fs_err::canonicalize(target_dir.join("node")).map_err(run)?;
-    let mut command = cargo(&workspace, &target);
+    let workspace = fs_err::canonicalize(&options.workspace).map_err(run)?;
+    let (profile, folder) = if options.quick { ("quick", "quick") } else { ("release", "node") };
+    fs_err::create_dir_all(options.target_dir.join(folder)).map_err(run)?;
+    let target = fs_err::canonicalize(options.target_dir.join(folder)).map_err(run)?;
+    let mut command = cargo(&workspace, &target, profile);
     for (package, name) in wanted {
         command.arg("--package").arg(package).arg("--bin").arg(name);
     }
@@ -66,7 +68,7 @@ pub fn build(
     if let Some(message) = message {
         return Err(BinariesError::Failed { message });
     }
-    find(&target.join(TARGET).join("release"), recipe)
+    find(&target.join(TARGET).join(profile), recipe)
 }
 
 /// The programs of a recipe by binary name, as finished files of one directory.
@@ -91,9 +93,9 @@ fn wanted(recipe: &Recipe) -> BTreeSet<(&str, &str)> {
     own.chain(recipe.images.iter().map(|one| (one.package.as_str(), one.name.as_str()))).collect()
 }
 
-fn cargo(workspace: &Path, target: &Path) -> Command {
+fn cargo(workspace: &Path, target: &Path, profile: &str) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(workspace).args(["build", "--release", "--target", TARGET]);
+    command.current_dir(workspace).args(["build", "--profile", profile, "--target", TARGET]);
     command.arg("--target-dir").arg(target);
     // Joined with the flags of `.cargo/config.toml`. No path of this machine may end in a program: neither for the
     // comparison of builds nor for the people who read its panics. The last matching prefix wins.
@@ -109,7 +111,7 @@ fn cargo(workspace: &Path, target: &Path) -> Command {
     {
         command.env_remove(variable);
     }
-    command.env("SOURCE_DATE_EPOCH", "0").env("CARGO_INCREMENTAL", "0");
+    command.env("SOURCE_DATE_EPOCH", "0").env_remove("CARGO_INCREMENTAL");
     command
 }
 

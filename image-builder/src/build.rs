@@ -51,6 +51,9 @@ pub struct BuildOptions {
     pub force: bool,
     /// Directory with finished programs to take instead of compiling them.
     pub programs: Option<PathBuf>,
+    /// Compile the programs fast instead of small, and put the image beside the real one: for trying a change. Such an
+    /// image is good for tests only.
+    pub quick: bool,
 }
 
 impl BuildOptions {
@@ -65,6 +68,7 @@ impl BuildOptions {
             variant: None,
             force: false,
             programs: None,
+            quick: false,
         }
     }
 
@@ -84,7 +88,8 @@ impl BuildOptions {
     #[must_use]
     pub fn image_dir(&self) -> PathBuf {
         let name = self.variant.as_ref().map_or(&self.profile, |variant| &variant.name);
-        self.target_dir.join("images").join(name)
+        let suffix = if self.quick { "-quick" } else { "" };
+        self.target_dir.join("images").join(format!("{name}{suffix}"))
     }
 }
 
@@ -189,15 +194,16 @@ pub fn build(options: &BuildOptions, progress: &dyn Progress) -> Result<Built, B
     let packages = tools.packages(&package_names(&recipe), &lock, options.lock_mode, progress)?;
     let programs = match &options.programs {
         Some(dir) => binaries::find(dir, &recipe)?,
-        None => binaries::build(&options.workspace, &options.target_dir, &recipe, progress)?,
+        None => binaries::build(options, &recipe, progress)?,
     };
     let inputs =
         inputs::collect(options, &recipe, &packages, &programs, &tools).map_err(inputs_error)?;
     let dir = options.image_dir();
     let images = options.target_dir.join("images");
     fs_err::create_dir_all(&images).map_err(inputs_error)?;
-    let guard = fs_err::File::create(images.join(format!(".{}.lock", recipe.name)))
-        .map_err(inputs_error)?;
+    let hidden = dir.file_name().unwrap_or_default().to_string_lossy();
+    let guard =
+        fs_err::File::create(images.join(format!(".{hidden}.lock"))).map_err(inputs_error)?;
     guard.file().lock().map_err(inputs_error)?;
     if let Some(manifest) = Manifest::read(&dir)
         && !options.force
@@ -207,7 +213,7 @@ pub fn build(options: &BuildOptions, progress: &dyn Progress) -> Result<Built, B
         progress.step(&format!("image {} is up to date", recipe.name));
         return Ok(Built { dir, manifest, up_to_date: true });
     }
-    let work = images.join(format!(".{}.partial", recipe.name));
+    let work = images.join(format!(".{hidden}.partial"));
     let write = |source| BuildError::Write { what: "the image directory", source };
     if work.exists() {
         fs_err::remove_dir_all(&work).map_err(write)?;

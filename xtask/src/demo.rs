@@ -39,9 +39,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let tools = setup::ensure(&progress)?;
     drop(progress);
     step("building the image (the first time takes minutes)");
-    image::build(PROFILE)?;
+    image::build(PROFILE, false)?;
     step("building ingotctl");
-    let artifacts = image::artifacts(&tools, PROFILE)?;
+    let artifacts = image::artifacts(&tools, PROFILE, false)?;
     let directory = workspace::target().join("demo");
     stop_previous(&directory)?;
     // One thread: the kernel ends a QEMU that may not live on with the thread that started it.

@@ -14,11 +14,14 @@ pub(crate) struct Args {
     /// Which recipe of configs/images to build.
     #[arg(long, default_value = "vm", value_name = "NAME")]
     profile: String,
+    /// Compile the node's programs fast instead of small: for trying a change, never for measuring.
+    #[arg(long)]
+    quick: bool,
 }
 
 /// Runs `cargo xtask image`.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let built = build(&args.profile)?;
+    let built = build(&args.profile, args.quick)?;
     println!("{}", built.dir.display());
     for (name, output) in &built.manifest.outputs {
         println!("  {name:16} {:>9} KiB  sha256 {}", output.size / 1024, output.sha256);
@@ -27,17 +30,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// Builds an image; cheap when nothing changed.
-pub(crate) fn build(profile: &str) -> anyhow::Result<Built> {
+pub(crate) fn build(profile: &str, quick: bool) -> anyhow::Result<Built> {
     let progress = Terminal::new();
     setup::ensure(&progress)?;
-    let options = BuildOptions::new(&workspace::root(), &workspace::target(), profile);
+    let mut options = BuildOptions::new(&workspace::root(), &workspace::target(), profile);
+    options.quick = quick;
     ingot_image_builder::build(&options, &progress)
         .with_context(|| format!("build the image {profile}"))
 }
 
 /// Builds an image again from nothing, and compares it with the one that is there.
 pub(crate) fn build_twice(profile: &str) -> anyhow::Result<()> {
-    let first = build(profile)?;
+    let first = build(profile, false)?;
     let progress = Terminal::new();
     let mut options = BuildOptions::new(&workspace::root(), &workspace::target(), profile);
     options.force = true;
@@ -62,9 +66,11 @@ pub(crate) fn build_twice(profile: &str) -> anyhow::Result<()> {
 }
 
 /// The built image of `profile` with everything needed to boot it.
-pub(crate) fn artifacts(tools: &Tools, profile: &str) -> anyhow::Result<Artifacts> {
+pub(crate) fn artifacts(tools: &Tools, profile: &str, quick: bool) -> anyhow::Result<Artifacts> {
     let target = workspace::target();
-    let image = Image::find(&target.join("images").join(profile)).context("find the image")?;
+    let mut options = BuildOptions::new(&workspace::root(), &target, profile);
+    options.quick = quick;
+    let image = Image::find(&options.image_dir()).context("find the image")?;
     let program =
         |name: &str| -> anyhow::Result<Program> { Ok(Program::from(&tools.command(name)?)) };
     let tools = artifacts::Tools {

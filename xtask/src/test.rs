@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// Boot the image that is there, without building it first.
     #[arg(long)]
     no_build: bool,
+    /// Compile the node's programs fast instead of small: for trying a change. What counts is a run without it.
+    #[arg(long)]
+    quick: bool,
     /// List the suites and stop.
     #[arg(long)]
     list: bool,
@@ -137,11 +140,11 @@ fn in_qemu(
         return Ok(());
     }
     if !args.no_build {
-        image::build(PROFILE)?;
+        image::build(PROFILE, args.quick)?;
     }
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
     println!("\nseed {seed} (have the same chances again with --seed {seed})");
-    let artifacts = image::artifacts(tools, PROFILE)?;
+    let artifacts = image::artifacts(tools, PROFILE, args.quick)?;
     let context = suites::Context { artifacts, full: args.full, faults: Faults::new(seed) };
     // One thread: the kernel ends each QEMU with the thread that started it.
     let runtime = tokio::runtime::Builder::new_current_thread()
