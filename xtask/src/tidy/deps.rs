@@ -7,6 +7,7 @@ use super::{Finding, Tree};
 /// crate begins with a line here.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("ingot-api", &[]),
+    ("ingot-images", &["ingot-linux"]),
     ("ingot-init-api", &[]),
     ("ingot-linux", &[]),
     ("ingot-machine-config", &[]),
@@ -14,11 +15,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("ingot-runc-api", &[]),
     ("ingot-init", &["ingot-init-api", "ingot-linux"]),
     ("ingot-runc", &["ingot-linux", "ingot-runc-api"]),
-    ("ingot-runtime", &["ingot-init-api", "ingot-linux", "ingot-machine-config", "ingot-runc-api"]),
+    (
+        "ingot-runtime",
+        &["ingot-images", "ingot-init-api", "ingot-linux", "ingot-machine-config", "ingot-runc-api"],
+    ),
     (
         "ingot-node-agent",
         &[
             "ingot-api",
+            "ingot-images",
             "ingot-init-api",
             "ingot-linux",
             "ingot-machine-config",
@@ -64,6 +69,7 @@ const FENCED: &[(&str, &[&str], &str)] = &[
     (
         "tokio*",
         &[
+            "ingot-images",
             "ingot-node-agent",
             "ingot-runtime",
             "ingot-ctl",
@@ -77,6 +83,7 @@ const FENCED: &[(&str, &[&str], &str)] = &[
         "rustls*",
         &[
             "ingot-api",
+            "ingot-images",
             "ingot-node-agent",
             "ingot-ctl",
             "ingot-pki",
@@ -84,7 +91,7 @@ const FENCED: &[(&str, &[&str], &str)] = &[
             "ingot-probe",
             "xtask",
         ],
-        "only the two ends of the API speak TLS",
+        "only the two ends of the API and the registry client speak TLS",
     ),
     (
         "anyhow",
