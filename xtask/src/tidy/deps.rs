@@ -19,6 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "ingot-runtime",
         &["ingot-images", "ingot-init-api", "ingot-linux", "ingot-machine-config", "ingot-runc-api"],
     ),
+    ("ingot-cri", &["ingot-images", "ingot-runtime", "ingot-streaming"]),
     (
         "ingot-node-agent",
         &[
@@ -58,17 +59,34 @@ const FENCED: &[(&str, &[&str], &str)] = &[
     ("libcgroups", &["ingot-runc"], "cgroups are lib/linux's"),
     (
         "tonic*",
-        &["ingot-api", "ingot-node-agent", "ingot-ctl", "ingot-qemu-tests", "ingot-probe", "xtask"],
-        "only the two ends of the API know protobuf",
+        &[
+            "ingot-api",
+            "ingot-cri",
+            "ingot-node-agent",
+            "ingot-ctl",
+            "ingot-qemu-tests",
+            "ingot-probe",
+            "xtask",
+        ],
+        "only the ends of the two APIs know protobuf",
     ),
     (
         "prost*",
-        &["ingot-api", "ingot-node-agent", "ingot-ctl", "ingot-qemu-tests", "ingot-probe", "xtask"],
-        "only the two ends of the API know protobuf",
+        &[
+            "ingot-api",
+            "ingot-cri",
+            "ingot-node-agent",
+            "ingot-ctl",
+            "ingot-qemu-tests",
+            "ingot-probe",
+            "xtask",
+        ],
+        "only the ends of the two APIs know protobuf",
     ),
     (
         "tokio*",
         &[
+            "ingot-cri",
             "ingot-images",
             "ingot-node-agent",
             "ingot-runtime",
