@@ -4,6 +4,7 @@
 pub mod cgroup;
 pub mod clock;
 pub mod dm_verity;
+pub mod exec;
 pub mod file_lock;
 pub mod inherited;
 pub mod input;
@@ -16,6 +17,7 @@ pub mod packet;
 pub mod partition;
 pub mod pipe;
 pub mod process;
+pub mod pty;
 pub mod reboot;
 pub mod seqpacket;
 pub mod signal;

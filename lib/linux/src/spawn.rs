@@ -87,7 +87,19 @@ pub fn start(program: &Program<'_>) -> Result<i32, SpawnError> {
 /// # Errors
 /// When the kernel makes no process.
 pub fn run_in_child(work: impl FnOnce() -> i32) -> Result<i32, SpawnError> {
-    match clone(None)? {
+    run_in_child_of(None, work)
+}
+
+/// As [`run_in_child`], with the child born in the cgroup of this folder. The pid is as the caller sees it, also when the
+/// child is in a pid namespace that the caller has entered for its children.
+///
+/// # Errors
+/// When the kernel makes no process; `EBUSY` when the cgroup has handed its controllers on to cgroups below it.
+pub fn run_in_child_of(
+    cgroup: Option<BorrowedFd<'_>>,
+    work: impl FnOnce() -> i32,
+) -> Result<i32, SpawnError> {
+    match clone(cgroup)? {
         0 => {
             let status = work();
             // SAFETY: ends this process at once, without running the parent's exit handlers a second time.

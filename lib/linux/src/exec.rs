@@ -1,0 +1,47 @@
+//! Becoming another program, as the last thing a process does.
+//!
+//! For single-threaded callers that were made for this; it never returns when it works.
+#![expect(unsafe_code, reason = "execve and signal have no safe wrapper")]
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::RawFd;
+
+/// Every signal at its default and none blocked, as a program expects it.
+pub fn default_signals() {
+    // SAFETY: plain system calls; the set is a live local.
+    unsafe {
+        // Ignored signals stay ignored over execve, and Rust programs ignore SIGPIPE.
+        for signal in 1..=64 {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
+/// Closes every descriptor from `first` on.
+///
+/// # Errors
+/// When the kernel cannot.
+///
+/// # Safety
+/// Nothing in this process may use, or close when dropped, a descriptor from `first` on afterwards.
+pub unsafe fn close_from(first: RawFd) -> io::Result<()> {
+    // SAFETY: integers only; what uses the descriptors is the caller's promise.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Becomes the program at `path`. Returns only when that fails, with the reason.
+#[must_use]
+pub fn replace(path: &CStr, arguments: &[CString], environment: &[CString]) -> io::Error {
+    let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
+        strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (arguments, environment) = (pointers(arguments), pointers(environment));
+    // SAFETY: all strings are live and end with a zero, both arrays end with a null pointer.
+    unsafe { libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    io::Error::last_os_error()
+}
