@@ -1,6 +1,6 @@
 //! The agent's life: when it is started, stopped and started again. Its end concerns nobody else.
 
-use ingot_init_api::{Name, Service, ServiceState};
+use ingot_init_api::{Name, SPEAK_EVERY_SECONDS, Service, ServiceState};
 
 use super::{AGENT_NAME, Action, Line, Milliseconds};
 
@@ -15,9 +15,9 @@ pub const BACKOFF_MAX: Milliseconds = 10_000;
 /// An agent that said hello and ran this long is no crash loop, and its restart is immediate again.
 pub const STEADY_AFTER: Milliseconds = 1_000;
 
-/// An agent that does not say hello in this time hangs and is killed. Generous: software emulation under load needs
-/// seconds, and killing an agent that is only slow makes it slower.
-pub const HELLO_DEADLINE: Milliseconds = 120_000;
+/// An agent that says nothing for this long, be it before its hello or later, hangs and is killed. Generous: software
+/// emulation under load needs seconds, and killing an agent that is only slow makes it slower.
+pub const SILENCE_DEADLINE: Milliseconds = SPEAK_EVERY_SECONDS * 8_000;
 
 /// Time between SIGTERM and SIGKILL.
 pub const STOP_DEADLINE: Milliseconds = 5_000;
@@ -54,8 +54,8 @@ enum Life {
     Down { until: Milliseconds },
     /// Its start was ordered and not yet reported.
     Starting,
-    /// A process.
-    Up { pid: i32, since: Milliseconds, greeted: bool, stop: Stop },
+    /// A process, and when it last said something after its hello.
+    Up { pid: i32, since: Milliseconds, heard: Option<Milliseconds>, stop: Stop },
     /// No process, and none will be: the machine ends.
     Off,
 }
@@ -94,12 +94,12 @@ impl Agent {
     /// Whether it said hello.
     #[must_use]
     pub fn greeted(&self) -> bool {
-        matches!(self.life, Life::Up { greeted: true, .. })
+        matches!(self.life, Life::Up { heard: Some(_), .. })
     }
 
     pub(super) fn started(&mut self, now: Milliseconds, pid: i32) {
         self.starts = self.starts.saturating_add(1);
-        self.turn(now, Life::Up { pid, since: now, greeted: false, stop: Stop::No });
+        self.turn(now, Life::Up { pid, since: now, heard: None, stop: Stop::No });
     }
 
     pub(super) fn not_started(&mut self, now: Milliseconds, actions: &mut Vec<Action>) {
@@ -116,11 +116,11 @@ impl Agent {
         comes_again: bool,
         actions: &mut Vec<Action>,
     ) {
-        let Life::Up { since, greeted, stop, .. } = self.life else { return };
+        let Life::Up { since, heard, stop, .. } = self.life else { return };
         let ran = now.saturating_sub(since);
         // One that was told to end is no crash, however short it ran.
         let told = matches!(stop, Stop::Terminated { .. } | Stop::Killed);
-        let steady = greeted && ran >= STEADY_AFTER;
+        let steady = heard.is_some() && ran >= STEADY_AFTER;
         let pause = self.pause(!told && !steady);
         self.last_wait_status = Some(wait_status);
         let again_in = comes_again.then_some(pause);
@@ -131,9 +131,12 @@ impl Agent {
         );
     }
 
-    pub(super) fn greet(&mut self) {
-        if let Life::Up { greeted, .. } = &mut self.life {
-            *greeted = true;
+    /// It said something; only a hello makes it an agent that answers.
+    pub(super) fn heard(&mut self, now: Milliseconds, hello: bool) {
+        if let Life::Up { heard, .. } = &mut self.life
+            && (hello || heard.is_some())
+        {
+            *heard = Some(now);
         }
     }
 
@@ -182,10 +185,10 @@ impl Agent {
             Life::Up { stop: Stop::Terminated { kill_at }, .. } if now >= kill_at => {
                 self.stop(now, true, actions);
             }
-            Life::Up { since, greeted: false, stop: Stop::No, .. }
-                if now >= since.saturating_add(HELLO_DEADLINE) =>
+            Life::Up { since, heard, stop: Stop::No, .. }
+                if now >= heard.unwrap_or(since).saturating_add(SILENCE_DEADLINE) =>
             {
-                actions.push(Action::Log(Line::NoHello));
+                actions.push(Action::Log(Line::AgentSilent));
                 self.stop(now, true, actions);
             }
             _ => {}
@@ -204,8 +207,8 @@ impl Agent {
             Life::Down { until } => until,
             Life::Up { stop: Stop::Expected { terminate_at }, .. } => terminate_at,
             Life::Up { stop: Stop::Terminated { kill_at }, .. } => kill_at,
-            Life::Up { since, greeted: false, stop: Stop::No, .. } => {
-                since.saturating_add(HELLO_DEADLINE)
+            Life::Up { since, heard, stop: Stop::No, .. } => {
+                heard.unwrap_or(since).saturating_add(SILENCE_DEADLINE)
             }
             _ => Milliseconds::MAX,
         }

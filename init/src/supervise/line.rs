@@ -28,8 +28,8 @@ pub enum Line {
         /// How long until this is tried again.
         again_in: Milliseconds,
     },
-    /// The agent did not say hello.
-    NoHello,
+    /// The agent says nothing any more, or never did.
+    AgentSilent,
     /// The agent closed its socket.
     SocketLost,
     /// The agent sent something that is no message.
@@ -77,7 +77,7 @@ impl fmt::Display for Line {
             Self::AgentNotStarted { again_in } => {
                 write!(f, "agent could not be started, trying again in {again_in} ms")
             }
-            Self::NoHello => f.write_str("agent has not said hello in time, killing it"),
+            Self::AgentSilent => f.write_str("agent has said nothing for too long, killing it"),
             Self::SocketLost => f.write_str("agent closed its socket and goes on, restarting it"),
             Self::Malformed => f.write_str("agent sent a malformed message, refusing it"),
             Self::Ending { how, phase, at_most } => {

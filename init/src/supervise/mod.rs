@@ -15,7 +15,7 @@ mod store;
 use ingot_init_api::{End, Exit, Request};
 
 pub use agent::{
-    Agent, BACKOFF_FLOOR, BACKOFF_MAX, HELLO_DEADLINE, SOCKET_DEADLINE, STEADY_AFTER,
+    Agent, BACKOFF_FLOOR, BACKOFF_MAX, SILENCE_DEADLINE, SOCKET_DEADLINE, STEADY_AFTER,
     STOP_DEADLINE, Stop,
 };
 pub use ending::{BUTTON_GRACE, Ending, GRACE_MAX, Phase};

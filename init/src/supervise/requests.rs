@@ -14,6 +14,7 @@ impl<F> State<F> {
         actions: &mut Vec<Action>,
     ) {
         let Asked { id, request, fd, alive_since } = asked;
+        self.agent.heard(now, matches!(request, Request::Hello));
         let mut pending = Pending { id, reply: Reply::Done, fd: None, after_exits: false };
         pending.reply = match (request, fd) {
             (Request::StoreFd { name }, Some(fd)) => match self.store.put(name, fd) {
@@ -45,7 +46,6 @@ impl<F> State<F> {
     ) -> Reply {
         match request {
             Request::Hello => {
-                self.agent.greet();
                 self.exits.forget_deliveries();
                 actions.push(Action::CheckWatched);
                 let started_at_ns = self.started_at.saturating_mul(1_000_000);

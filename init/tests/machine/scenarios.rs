@@ -1,8 +1,8 @@
 //! The bad days, by name.
 
 use ingot_init::supervise::{
-    BACKOFF_FLOOR, BACKOFF_MAX, Event, FEED_EVERY, HELLO_DEADLINE, Helper, Line, Phase, RECENT_MAX,
-    SOCKET_DEADLINE, STEADY_AFTER, STOP_DEADLINE, UNKNOWN_STATUS,
+    BACKOFF_FLOOR, BACKOFF_MAX, Event, FEED_EVERY, Helper, Line, Phase, RECENT_MAX,
+    SILENCE_DEADLINE, SOCKET_DEADLINE, STEADY_AFTER, STOP_DEADLINE, UNKNOWN_STATUS,
 };
 use ingot_init_api::{
     End, Name, Refusal, Reply, Request, STORED_FDS_MAX, Service, ServiceState, WATCHES_MAX,
@@ -294,8 +294,21 @@ fn an_agent_that_closes_its_socket_before_it_read_its_reply_is_restarted_too() {
 #[test]
 fn an_agent_that_never_says_hello_is_killed_and_started_again() {
     let mut machine = Machine::boot();
-    machine.pass(HELLO_DEADLINE + BACKOFF_FLOOR);
-    assert!(machine.kernel.lines.contains(&Line::NoHello));
+    machine.pass(SILENCE_DEADLINE + BACKOFF_FLOOR);
+    assert!(machine.kernel.lines.contains(&Line::AgentSilent));
+    assert_eq!(machine.kernel.agents_started, 2);
+}
+
+#[test]
+fn an_agent_that_falls_silent_is_killed_and_one_that_speaks_is_not() {
+    let mut machine = Machine::up();
+    for _ in 0..3 {
+        machine.pass(SILENCE_DEADLINE - 1);
+        service(&mut machine);
+    }
+    assert_eq!(machine.kernel.agents_started, 1);
+    machine.pass(SILENCE_DEADLINE + BACKOFF_FLOOR);
+    assert!(machine.kernel.lines.contains(&Line::AgentSilent));
     assert_eq!(machine.kernel.agents_started, 2);
 }
 
@@ -323,7 +336,10 @@ fn the_agent_can_restart_itself_but_not_be_stopped() {
 fn a_quiet_machine_feeds_the_watchdog_and_does_nothing_else() {
     let mut machine = Machine::up();
     let lines = machine.kernel.lines.len();
-    machine.pass(10 * FEED_EVERY);
+    for _ in 0..10 {
+        machine.pass(FEED_EVERY);
+        service(&mut machine);
+    }
     let gaps = machine.kernel.fed_at.windows(2).map(|pair| pair[1] - pair[0]).max();
     assert_eq!(gaps, Some(FEED_EVERY));
     assert_eq!(machine.kernel.lines.len(), lines);

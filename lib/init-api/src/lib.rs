@@ -21,6 +21,10 @@ pub use wire::{DecodeError, FromAgent, FromInit, Packet};
 /// Version byte that opens each message; a peer with another version is refused.
 pub const VERSION: u8 = 1;
 
+/// An agent asks something at least this often, if only to show that it still turns. PID 1 kills one that is silent for
+/// eight times as long.
+pub const SPEAK_EVERY_SECONDS: u64 = 15;
+
 /// Length of every message in bytes; what a message does not use is zero.
 pub const MESSAGE_LENGTH_MAX: usize = 256;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ingot_init_api::{
     End, Exit, FromAgent, FromInit, MESSAGE_LENGTH_MAX, Name, Notice, Refusal, Reply, Request,
-    Service, WATCHES_MAX,
+    SPEAK_EVERY_SECONDS, Service, WATCHES_MAX,
 };
 use ingot_linux::packet;
 use tokio::io::unix::AsyncFd;
@@ -123,6 +123,18 @@ impl Exits {
     }
 }
 
+/// Lets PID 1 know that this agent still turns: it kills one that says nothing for long.
+async fn speak(requests: mpsc::WeakSender<Ask>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(SPEAK_EVERY_SECONDS)).await;
+        let Some(requests) = requests.upgrade() else { return };
+        let (reply, _) = oneshot::channel();
+        let ask = Ask { request: Request::ServiceAt { index: 0 }, descriptor: None, reply };
+        // A full queue speaks for itself.
+        let _ = requests.try_send(ask);
+    }
+}
+
 struct Ask {
     request: Request,
     descriptor: Option<OwnedFd>,
@@ -149,6 +161,7 @@ impl Pid1 {
             exits: exits.clone(),
         };
         tokio::spawn(connection.run());
+        tokio::spawn(speak(requests.downgrade()));
         let pid1 = Self { requests, stopping, exits };
         match pid1.ask(Request::Hello, "Hello").await? {
             Reply::Hello { restarts, started_at_ns } => {
