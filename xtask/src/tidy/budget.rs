@@ -6,7 +6,7 @@ use super::{Finding, Tree, source};
 const PID1_LINES_GOAL: usize = 1000;
 
 /// What is allowed until the goal is reached. May only shrink.
-const PID1_LINES_MAX: usize = 1800;
+const PID1_LINES_MAX: usize = 1750;
 
 /// Where PID 1 lives.
 const PID1_SOURCES: &str = "init/src/";
