@@ -1,6 +1,6 @@
 //! What differs between two configs, as lines for people.
 
-use crate::{Config, Pod};
+use crate::{Config, ConfigMap, Pod, SecretData};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -18,7 +18,15 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
     if secrets(old) != secrets(new) {
         lines.push("secrets of the machine: changed".to_owned());
     }
-    pods(&mut lines, &old.pods, &new.pods);
+    documents(
+        &mut lines,
+        "pod",
+        &flat_by_name(&old.pods, Pod::full_name),
+        &flat_by_name(&new.pods, Pod::full_name),
+    );
+    let maps = |config: &Config| flat_by_name(&config.config_maps, ConfigMap::full_name);
+    documents(&mut lines, "config map", &maps(old), &maps(new));
+    secret_documents(&mut lines, &old.secrets, &new.secrets);
     let more = lines.len().saturating_sub(MAX_LINES);
     if more > 0 {
         lines.truncate(MAX_LINES);
@@ -45,25 +53,45 @@ fn secrets(config: &Config) -> [Option<&crate::Secret>; 2] {
     ]
 }
 
-fn pods(lines: &mut Vec<String>, old: &[Pod], new: &[Pod]) {
-    let by_name = |pods: &[Pod]| -> BTreeMap<String, BTreeMap<String, String>> {
-        pods.iter()
-            .map(|pod| {
-                let mut flat = BTreeMap::new();
-                flatten(&mut flat, "", &serde_json::to_value(pod).unwrap_or_default());
-                (pod.full_name(), flat)
-            })
-            .collect()
+/// Fields of each document, flat, by name.
+type FlatByName = BTreeMap<String, BTreeMap<String, String>>;
+
+fn flat_by_name<T: serde::Serialize>(documents: &[T], name: fn(&T) -> String) -> FlatByName {
+    let one = |document: &T| {
+        let mut flat = BTreeMap::new();
+        flatten(&mut flat, "", &serde_json::to_value(document).unwrap_or_default());
+        (name(document), flat)
     };
-    let (old, new) = (by_name(old), by_name(new));
-    for (name, fields) in &new {
+    documents.iter().map(one).collect()
+}
+
+fn documents(lines: &mut Vec<String>, kind: &str, old: &FlatByName, new: &FlatByName) {
+    for (name, fields) in new {
         match old.get(name) {
-            None => lines.push(format!("pod {name}: added")),
-            Some(before) => compare(lines, &format!("pod {name}: "), before, fields),
+            None => lines.push(format!("{kind} {name}: added")),
+            Some(before) => compare(lines, &format!("{kind} {name}: "), before, fields),
         }
     }
     for name in old.keys().filter(|name| !new.contains_key(*name)) {
-        lines.push(format!("pod {name}: removed"));
+        lines.push(format!("{kind} {name}: removed"));
+    }
+}
+
+/// Of a secret, only that it changed, and which keys it has.
+fn secret_documents(lines: &mut Vec<String>, old: &[SecretData], new: &[SecretData]) {
+    let by_name = |secrets: &[SecretData]| -> BTreeMap<String, SecretData> {
+        secrets.iter().map(|secret| (secret.full_name(), secret.clone())).collect()
+    };
+    let (old, new) = (by_name(old), by_name(new));
+    for (name, secret) in &new {
+        match old.get(name) {
+            None => lines.push(format!("secret {name}: added")),
+            Some(before) if before != secret => lines.push(format!("secret {name}: changed")),
+            Some(_) => {}
+        }
+    }
+    for name in old.keys().filter(|name| !new.contains_key(*name)) {
+        lines.push(format!("secret {name}: removed"));
     }
 }
 

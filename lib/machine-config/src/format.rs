@@ -129,6 +129,35 @@ formats! {
     /// The name of an image.
     ImageReference text "image-reference", "an image reference",
         "write repository and tag, like \"ingot/workload:latest\"", is_image_reference;
+    /// A path that stays inside of something.
+    RelativePath text "relative-path", "a path below something else", "leave out the leading \"/\" and \"..\", like \"app/config.yaml\"", is_relative_path;
+    /// A key of a ConfigMap or Secret.
+    DataKey text "data-key", "a key of a ConfigMap or Secret",
+        "use at most 253 letters, digits, dashes, underscores and dots, like \"app.yaml\"", is_data_key;
+    /// Bytes.
+    Base64 text "base64", "base64", "encode the bytes in base64 with padding, or write a text to \"data\"",
+        |text| crate::v1::data::decode(text).is_some();
+    /// Bytes that are a secret.
+    SecretBase64 secret "secret-base64", "base64", "encode the bytes in base64 with padding, or write a text to \"stringData\"",
+        |text| crate::v1::data::decode(text).is_some();
+    /// The permission bits of a file.
+    FileModeText scalar "file-mode", "a file mode", "write it in octal with a leading zero, like \"0644\"; the most is \"0777\"",
+        |text| crate::v1::pod::FileMode::parse(text).is_some();
+    /// The name of a port, as upstream's IANA service name.
+    PortName text "port-name", "a port name", "use at most 15 lower-case letters, digits and dashes, with a letter in it, like \"http\"", is_port_name;
+    /// A port by number or name.
+    PortReference scalar "port", "a port", "write a number from 1 to 65535, or the name of one of the container's ports",
+        |text| text.parse::<u16>().is_ok_and(|port| port > 0) || is_port_name(text);
+    /// The name of an HTTP header.
+    HeaderName text "header-name", "the name of an HTTP header", "use letters, digits and dashes, like \"Accept\"",
+        |text| is_word(text, 256, |c| c == '-', |c| c.is_ascii_alphanumeric() || c == '_');
+    /// The value of an HTTP header.
+    HeaderValue text "header-value", "the value of an HTTP header", "write one line of at most 1024 printable characters",
+        |text| text.len() <= 1024 && text.chars().all(|c| c.is_ascii_graphic() || c == ' ');
+    /// A signal.
+    SignalName text "signal", "the name of a signal", "write like \"SIGTERM\" or \"SIGRTMIN+3\"", |text| signal_number(text).is_some();
+    /// A word without spaces.
+    Word scalar "word", "a word", "write letters, digits and signs without spaces", |text| !text.is_empty() && text.len() <= 255 && text.chars().all(|c| c.is_ascii_graphic());
     /// A Linux capability.
     Capability text "capability", "a Linux capability", "write it in capitals without \"CAP_\", like \"NET_ADMIN\"", is_capability;
 }
@@ -264,6 +293,55 @@ fn is_absolute_path(text: &str) -> bool {
         && text.len() <= 4095
         && !text.contains('\0')
         && text.split('/').all(|part| part != ".." && part.len() <= 255)
+}
+
+/// Upstream's rule for keys, items and sub paths: relative, no part leads up.
+fn is_relative_path(text: &str) -> bool {
+    !text.is_empty()
+        && !text.starts_with('/')
+        && text.len() <= 4095
+        && !text.contains('\0')
+        && text.split('/').all(|part| part != ".." && part.len() <= 255)
+}
+
+fn is_data_key(text: &str) -> bool {
+    (1..=253).contains(&text.len())
+        && !matches!(text, "." | "..")
+        && !text.starts_with("..")
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
+fn is_port_name(text: &str) -> bool {
+    is_word(text, 15, |c| c == '-', is_lower_or_digit)
+        && text.bytes().any(|b| b.is_ascii_lowercase())
+        && !text.contains("--")
+}
+
+/// Number of a signal of Linux on x86-64 by its name with `SIG`: `SIGTERM`, `SIGRTMIN`, `SIGRTMIN+3`, `SIGRTMAX-1`.
+#[must_use]
+pub fn signal_number(name: &str) -> Option<i32> {
+    const NAMES: [&str; 31] = [
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+        "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+        "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+    ];
+    /// glibc keeps the first two real-time signals for itself.
+    const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
+    let name = name.strip_prefix("SIG")?;
+    if let Some((_, number)) = NAMES.iter().zip(1..).find(|(known, _)| **known == name) {
+        return Some(number);
+    }
+    let offset = |text: &str| if text.is_empty() { Some(0) } else { text.parse::<i32>().ok() };
+    let number = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
+        (Some(rest), _) if rest.is_empty() || rest.starts_with('+') => {
+            REAL_TIME.start() + offset(rest)?
+        }
+        (_, Some(rest)) if rest.is_empty() || rest.starts_with('-') => {
+            REAL_TIME.end() + offset(rest)?
+        }
+        _ => return None,
+    };
+    REAL_TIME.contains(&number).then_some(number)
 }
 
 /// `[registry[:port]/]path[:tag][@digest]`; only the shape, since images are found by what comes after.

@@ -1,6 +1,7 @@
 //! The machine config: what a person writes about a node, as types, with everything that can be wrong with it.
 //!
-//! A config is one stream of YAML documents: one `kind: Machine` ([`Machine`]) and any number of `kind: Pod` ([`Pod`]).
+//! A config is one stream of YAML documents: one `kind: Machine` ([`Machine`]) and any number of `kind: Pod` ([`Pod`]),
+//! `kind: ConfigMap` ([`ConfigMap`]) and `kind: Secret` ([`SecretData`]).
 //! [`load`] turns text into a [`Config`], or into every problem at once. The crate is pure: it opens no file, no socket
 //! and no clock, and never logs. The agent, the command line and the image builder call it.
 
@@ -31,6 +32,7 @@ pub use quantity::Quantity;
 pub use redact::redact;
 pub use secret::Secret;
 pub use tree::MAX_BYTES;
+pub use v1::data::{ConfigMap, SecretData};
 pub use v1::machine::Machine;
 pub use v1::pod::Pod;
 
@@ -41,6 +43,10 @@ pub struct Config {
     pub machine: Machine,
     /// The pods the node runs by itself, in the order they were written.
     pub pods: Vec<Pod>,
+    /// Files and variables for pods.
+    pub config_maps: Vec<ConfigMap>,
+    /// Files and variables for pods that must not be shown.
+    pub secrets: Vec<SecretData>,
 }
 
 /// What came out of a text.

@@ -7,6 +7,7 @@ use crate::check::{self, Finding};
 use crate::problem::{Problem, Problems};
 use crate::schema::Kind;
 use crate::tree::{self, Document, Node, Place};
+use crate::v1::data::{ConfigMap, SecretData};
 use crate::v1::machine::Machine;
 use crate::v1::pod::Pod;
 use crate::validate::{self, Validated};
@@ -60,9 +61,13 @@ struct Loader {
     placeholders: Placeholders,
     problems: Problems,
     machines: Vec<(u32, Machine)>,
+    /// Some document other than the machine's could not be read: what seems missing may be in it.
+    broken: bool,
     /// A machine document was seen, sound or not.
     machine_at: Option<(u32, Place)>,
     pods: Vec<(u32, Pod)>,
+    config_maps: Vec<(u32, ConfigMap)>,
+    secrets: Vec<(u32, SecretData)>,
     places: HashMap<u32, HashMap<String, Place>>,
 }
 
@@ -80,7 +85,30 @@ impl Loader {
         self.places.insert(document.index, places);
         match kind {
             Kind::Machine => self.machine(document, value, problems),
-            Kind::Pod => self.pod(document, value, problems),
+            Kind::Pod => {
+                if let Some(pod) = self.typed::<Pod>(document, value, problems) {
+                    for finding in check::pod(&pod) {
+                        self.finding(document.index, finding);
+                    }
+                    self.pods.push((document.index, pod));
+                }
+            }
+            Kind::ConfigMap => {
+                if let Some(map) = self.typed::<ConfigMap>(document, value, problems) {
+                    for finding in check::config_map(&map) {
+                        self.finding(document.index, finding);
+                    }
+                    self.config_maps.push((document.index, map));
+                }
+            }
+            Kind::Secret => {
+                if let Some(secret) = self.typed::<SecretData>(document, value, problems) {
+                    for finding in check::secret(&secret) {
+                        self.finding(document.index, finding);
+                    }
+                    self.secrets.push((document.index, secret));
+                }
+            }
         }
     }
 
@@ -124,20 +152,25 @@ impl Loader {
         }
     }
 
-    fn pod(&mut self, document: &Document, value: serde_json::Value, problems: Problems) {
+    /// A sound document as its type; what is wrong with it is noted.
+    fn typed<T: serde::de::DeserializeOwned>(
+        &mut self,
+        document: &Document,
+        value: serde_json::Value,
+        problems: Problems,
+    ) -> Option<T> {
         let sound = problems.is_empty();
         self.problems.append(problems);
         if !sound {
-            return;
+            self.broken = true;
+            return None;
         }
-        match serde_json::from_value::<Pod>(value) {
-            Ok(pod) => {
-                for finding in check::pod(&pod) {
-                    self.finding(document.index, finding);
-                }
-                self.pods.push((document.index, pod));
+        match serde_json::from_value::<T>(value) {
+            Ok(typed) => Some(typed),
+            Err(error) => {
+                self.refused_by_types(document, &error);
+                None
             }
-            Err(error) => self.refused_by_types(document, &error),
         }
     }
 
@@ -154,7 +187,12 @@ impl Loader {
                 ..Problem::default()
             });
         }
-        for (document, finding) in check::pods(&self.pods) {
+        let mut findings = check::pods(&self.pods);
+        findings.extend(check::data(&self.config_maps, &self.secrets));
+        if !self.broken {
+            findings.extend(check::references(&self.pods, &self.config_maps, &self.secrets));
+        }
+        for (document, finding) in findings {
             self.finding(document, finding);
         }
         if let [(document, machine)] = self.machines.as_slice() {
@@ -168,6 +206,8 @@ impl Loader {
         let config = machine.filter(|_| problems.is_empty()).map(|(_, machine)| Config {
             machine,
             pods: self.pods.into_iter().map(|(_, pod)| pod).collect(),
+            config_maps: self.config_maps.into_iter().map(|(_, map)| map).collect(),
+            secrets: self.secrets.into_iter().map(|(_, secret)| secret).collect(),
         });
         Loaded { config, problems }
     }
@@ -231,7 +271,8 @@ fn kind(root: &Node) -> Result<Kind, Problem> {
     Kind::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
         let hint = match validate::similar(text, Kind::ALL.iter().map(|kind| kind.name())) {
             Some(name) => format!("did you mean \"{name}\"?"),
-            None => "a config holds \"Machine\" and \"Pod\" documents".to_owned(),
+            None => "a config holds \"Machine\", \"Pod\", \"ConfigMap\" and \"Secret\" documents"
+                .to_owned(),
         };
         let shown: String = text.chars().filter(|c| !c.is_control()).take(64).collect();
         problem(node.place, "kind", format!("\"{shown}\" is no kind of document"), hint)

@@ -138,19 +138,26 @@ impl Config {
     /// Each document as JSON.
     pub(crate) fn values(&self) -> Vec<(Kind, Value)> {
         let pods = self.pods.iter().map(|pod| (Kind::Pod, pod.to_value()));
-        std::iter::once((Kind::Machine, self.machine.to_value())).chain(pods).collect()
+        let maps = self.config_maps.iter().map(|map| (Kind::ConfigMap, to_value(map)));
+        let secrets = self.secrets.iter().map(|secret| (Kind::Secret, to_value(secret)));
+        let machine = std::iter::once((Kind::Machine, self.machine.to_value()));
+        machine.chain(pods).chain(maps).chain(secrets).collect()
     }
+}
+
+fn to_value(value: &impl serde::Serialize) -> Value {
+    serde_json::to_value(value).unwrap_or_default()
 }
 
 impl Machine {
     fn to_value(&self) -> Value {
-        serde_json::to_value(self).unwrap_or_default()
+        to_value(self)
     }
 }
 
 impl Pod {
     fn to_value(&self) -> Value {
-        serde_json::to_value(self).unwrap_or_default()
+        to_value(self)
     }
 
     /// The pod as one YAML document. Pods hold no secrets.

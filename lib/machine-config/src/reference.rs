@@ -5,6 +5,7 @@
 use crate::format;
 use crate::schema::{self, Kind, UNSUPPORTED};
 use crate::tree::MAX_BYTES;
+use crate::v1::data::{ConfigMap, SecretData};
 use crate::v1::machine::Machine;
 use crate::v1::pod::Pod;
 use crate::validate::{bounds, join};
@@ -18,7 +19,12 @@ use std::fmt::Write as _;
 #[must_use]
 pub fn json_schema() -> String {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
-    let documents = [generator.subschema_for::<Machine>(), generator.subschema_for::<Pod>()];
+    let documents = [
+        generator.subschema_for::<Machine>(),
+        generator.subschema_for::<Pod>(),
+        generator.subschema_for::<ConfigMap>(),
+        generator.subschema_for::<SecretData>(),
+    ];
     let schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Ingot machine config",
@@ -38,7 +44,7 @@ pub fn manual() -> String {
          `UPDATE=1 cargo test -p ingot-machine-config`. -->\n\n\
          # Machine config\n\n\
          A config is one stream of YAML documents, parted by lines of `---`: exactly one `kind: Machine`, and any number of \
-         `kind: Pod`. It holds at most {} MiB. Unknown fields are errors, and a wrong config is refused as a whole, with all \
+         `kind: Pod`, `kind: ConfigMap` and `kind: Secret`. It holds at most {} MiB. Unknown fields are errors, and a wrong config is refused as a whole, with all \
          problems at once. `ingotctl validate` checks one without a node; `config.schema.json` beside this file is for \
          editors. Examples are in `configs/machine/`.\n\n\
          An empty value counts as a field that was not given. Anchors and aliases work; tags and merge keys (`<<`) do not.\n\n\

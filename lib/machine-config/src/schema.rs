@@ -3,6 +3,7 @@
 //! Beside JSON Schema's own words it uses `writeOnly` for secrets and `x-ingot-unsupported` for the fields that upstream
 //! has and Ingot does not support yet.
 
+use crate::v1::data::{ConfigMap, SecretData};
 use crate::v1::machine::Machine;
 use crate::v1::pod::Pod;
 use schemars::generate::SchemaSettings;
@@ -17,17 +18,21 @@ pub(crate) const UNSUPPORTED: &str = "x-ingot-unsupported";
 pub(crate) enum Kind {
     Machine,
     Pod,
+    ConfigMap,
+    Secret,
 }
 
 impl Kind {
     /// All kinds, in the order the manual describes them.
-    pub(crate) const ALL: [Self; 2] = [Self::Machine, Self::Pod];
+    pub(crate) const ALL: [Self; 4] = [Self::Machine, Self::Pod, Self::ConfigMap, Self::Secret];
 
     /// The text of the field `kind`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Machine => "Machine",
             Self::Pod => "Pod",
+            Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
         }
     }
 
@@ -35,7 +40,7 @@ impl Kind {
     pub(crate) fn api_version(self) -> &'static str {
         match self {
             Self::Machine => "ingot/v1",
-            Self::Pod => "v1",
+            Self::Pod | Self::ConfigMap | Self::Secret => "v1",
         }
     }
 
@@ -43,9 +48,13 @@ impl Kind {
     pub(crate) fn schema(self) -> &'static Value {
         static MACHINE: LazyLock<Value> = LazyLock::new(generate::<Machine>);
         static POD: LazyLock<Value> = LazyLock::new(generate::<Pod>);
+        static CONFIG_MAP: LazyLock<Value> = LazyLock::new(generate::<ConfigMap>);
+        static SECRET: LazyLock<Value> = LazyLock::new(generate::<SecretData>);
         match self {
             Self::Machine => &MACHINE,
             Self::Pod => &POD,
+            Self::ConfigMap => &CONFIG_MAP,
+            Self::Secret => &SECRET,
         }
     }
 }

@@ -3,8 +3,10 @@
 //! Each case is a few lines of config and the exact text of its problems; `UPDATE_EXPECT=1` writes them anew.
 
 mod bad_input {
+    mod data;
     mod machine;
     mod pod;
+    mod pod_rules;
     mod stream;
 }
 

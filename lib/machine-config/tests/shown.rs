@@ -48,7 +48,7 @@ fn every_style_of_secret_is_replaced() {
         }
         let shown = redact(&text);
         assert!(!shown.contains(KEY), "{shown}");
-        assert_eq!(shown.matches("<redacted>").count(), 2, "{shown}");
+        assert_eq!(shown.matches("<redacted>").count(), 5, "{shown}");
     }
 }
 
@@ -116,4 +116,25 @@ fn a_changed_key_is_told_but_not_shown() {
 fn the_same_config_written_otherwise_changes_nothing() {
     let new = config(TYPICAL).to_yaml().replace("cpu: 250m", "cpu: 0.25 # a quarter");
     assert_eq!(config(TYPICAL), config(&new));
+}
+
+#[test]
+fn secrets_of_pods_are_never_shown() {
+    let shown = redact(EVERY_FIELD);
+    assert!(
+        !shown.contains("correct horse")
+            && !shown.contains("not shown")
+            && !shown.contains("c2VjcmV0"),
+        "{shown}"
+    );
+    assert!(shown.contains("colour: blue"), "{shown}");
+    assert!(!format!("{:?}", config(EVERY_FIELD)).contains("correct horse"));
+    let new = EVERY_FIELD
+        .replace("correct horse", "battery staple")
+        .replace("colour: blue", "colour: red");
+    let lines = changes(&config(EVERY_FIELD), &config(&new)).join("\n");
+    expect![[r#"
+        config map examples/settings: data.colour: "blue" -> "red"
+        secret examples/keys: changed"#]]
+    .assert_eq(&lines);
 }

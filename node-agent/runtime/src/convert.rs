@@ -79,10 +79,11 @@ fn resources(resources: &config::Resources) -> Resources {
 }
 
 fn volume(volume: &config::Volume) -> Volume {
-    let size_limit_bytes = volume.empty_dir.size_limit.as_ref().map(|q| q.units());
+    let empty_dir = volume.empty_dir.clone().unwrap_or_default();
+    let size_limit_bytes = empty_dir.size_limit.as_ref().map(|q| q.units());
     Volume {
         name: volume.name.clone(),
-        kind: match volume.empty_dir.medium {
+        kind: match empty_dir.medium {
             config::Medium::Disk => VolumeKind::EmptyDir { size_limit_bytes },
             config::Medium::Memory => VolumeKind::EmptyDirMemory { size_limit_bytes },
         },

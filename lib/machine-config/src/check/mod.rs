@@ -3,6 +3,7 @@
 //! Each rule refuses what can never work, and tells what to write instead. What merely may not work today (an image that
 //! is absent, a limit too small to start with) is accepted: the pod's status says so.
 
+mod data;
 mod network;
 mod pod;
 
@@ -54,6 +55,8 @@ pub(crate) fn pod(pod: &Pod) -> Vec<Finding> {
     pod::check(pod)
 }
 
+pub(crate) use data::{config_map, data, references, secret};
+
 /// Rules between pods; each finding with the document it is about.
 pub(crate) fn pods(pods: &[(u32, Pod)]) -> Vec<(u32, Finding)> {
     let mut findings = Vec::new();
@@ -71,7 +74,33 @@ pub(crate) fn pods(pods: &[(u32, Pod)]) -> Vec<(u32, Finding)> {
             findings.push((*document, Finding::new("metadata.uid", message, "leave the uid out")));
         }
     }
+    host_ports(&mut findings, pods);
     findings
+}
+
+/// A port of the node can lead to one pod only.
+fn host_ports(findings: &mut Vec<(u32, Finding)>, pods: &[(u32, Pod)]) {
+    let mut taken: HashMap<_, (u32, String)> = HashMap::new();
+    for (document, pod) in pods {
+        let lists =
+            [("initContainers", &pod.spec.init_containers), ("containers", &pod.spec.containers)];
+        for (list, containers) in lists {
+            for (at, container) in containers.iter().enumerate() {
+                for (index, port) in container.ports.iter().enumerate() {
+                    let Some(number) = port.host_port else { continue };
+                    let key = (number, port.protocol, port.host_ip.clone());
+                    let (first, name) = taken.entry(key).or_insert((*document, pod.full_name()));
+                    if first != document {
+                        let path = format!("spec.{list}[{at}].ports[{index}].hostPort");
+                        let message = format!(
+                            "port {number} of the node already leads to the pod \"{name}\""
+                        );
+                        findings.push((*document, Finding::new(path, message, "use another one")));
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Rules between the machine and its pods; `None` is a finding about the machine document.
@@ -98,7 +127,9 @@ pub(crate) fn together(machine: &Machine, pods: &[(u32, Pod)]) -> Vec<(Option<u3
     }
     for (document, pod) in bridged {
         let limit = pod.pids_limit(machine.pods.pids_limit);
-        let containers = u32::try_from(pod.spec.containers.len()).unwrap_or(u32::MAX);
+        let sidecars = pod.spec.init_containers.iter().filter(|container| container.is_sidecar());
+        let containers = pod.spec.containers.len() + sidecars.count();
+        let containers = u32::try_from(containers).unwrap_or(u32::MAX);
         if limit < containers {
             let message = format!(
                 "a limit of {limit} is less than the pod's {containers} containers need to start"
@@ -188,6 +219,10 @@ pub(crate) fn config(config: &Config) -> Vec<Problem> {
         found.extend(pod(one).into_iter().map(|finding| (*document, finding)));
     }
     found.extend(pods(&numbered));
+    let maps: Vec<_> = (1..).zip(config.config_maps.iter().cloned()).collect();
+    let secrets: Vec<_> = (1..).zip(config.secrets.iter().cloned()).collect();
+    found.extend(data(&maps, &secrets));
+    found.extend(references(&numbered, &maps, &secrets));
     let together = together(&config.machine, &numbered).into_iter();
     found.extend(together.map(|(document, finding)| (document.unwrap_or(0), finding)));
     found.into_iter().map(|(document, finding)| finding.without_line(document)).collect()

@@ -4,6 +4,7 @@
 //! writes the config. What cannot be said by type, range or format is checked in `check`.
 
 pub mod api;
+pub mod data;
 pub mod kernel;
 pub mod machine;
 pub mod network;

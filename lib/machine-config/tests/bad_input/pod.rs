@@ -48,25 +48,25 @@ fn a_pod_needs_a_spec_and_a_container() {
 fn what_upstream_has_and_ingot_not_yet_is_told_apart_from_typing_errors() {
     check_pod(
         &(container(
-            "livenessProbe: {}\nports: [{containerPort: 80}]\nenvs: []\nvolumeMount: []\nenvFrom: []",
+            "volumeDevices: []\nresizePolicy: []\nenvs: []\nvolumeMount: []\nrestartPolicyRules: []",
         ) + "  nodeSelector: {}\n  restartpolicy: Always\n  frobnicate: 1\nstatus: {}\n"),
         expect![[r#"
-            12:7 spec.containers[0].livenessProbe: "livenessProbe" is not supported by Ingot yet
+            12:7 spec.containers[0].volumeDevices: "volumeDevices" is not supported by Ingot yet
                 remove it
-            13:7 spec.containers[0].ports: "ports" is not supported by Ingot yet
+            13:7 spec.containers[0].resizePolicy: "resizePolicy" is not supported by Ingot yet
                 remove it
             14:7 spec.containers[0].envs: unknown field "envs"
                 did you mean "env"?
             15:7 spec.containers[0].volumeMount: unknown field "volumeMount"
                 did you mean "volumeMounts"?
-            16:7 spec.containers[0].envFrom: "envFrom" is not supported by Ingot yet
+            16:7 spec.containers[0].restartPolicyRules: "restartPolicyRules" is not supported by Ingot yet
                 remove it
             17:3 spec.nodeSelector: "nodeSelector" is not supported by Ingot yet
                 remove it
             18:3 spec.restartpolicy: unknown field "restartpolicy"
                 did you mean "restartPolicy"?
             19:3 spec.frobnicate: unknown field "frobnicate"
-                fields here: containers, volumes, restartPolicy, terminationGracePeriodSeconds, hostNetwork, hostname
+                fields here: initContainers, containers, volumes, restartPolicy, terminationGracePeriodSeconds, hostNetwork, hostname, activeDeadlineSeconds, hostPID, hostIPC, shareProcessNamespace, hostUsers, securityContext, priority, priorityClassName, dnsPolicy, dnsConfig, hostAliases, imagePullSecrets
             20:1 status: "status" is not supported by Ingot yet
                 remove it
         "#]],
@@ -260,7 +260,7 @@ fn two_pods_with_one_name_or_one_uid_are_refused() {
 fn environment_variables_are_texts_with_names() {
     check_pod(
         &container(
-            "env: [{name: A, value: 1}, {name: B, value: true}, {name: \"A=B\"}, {value: x}, {name: C, valueFrom: {}}]",
+            "env: [{name: A, value: 1}, {name: B, value: true}, {name: \"A=B\"}, {value: x}, {name: C, valueFrom: {fileKeyRef: {}}}]",
         ),
         expect![[r#"
             12:30 spec.containers[0].env[0].value: is a number, but must be a text
@@ -271,7 +271,7 @@ fn environment_variables_are_texts_with_names() {
                 use printable characters without "=", like "LOG_LEVEL"
             12:73 spec.containers[0].env[3]: has no "name", which is required
                 write "name: ..."
-            12:95 spec.containers[0].env[4].valueFrom: "valueFrom" is not supported by Ingot yet
+            12:107 spec.containers[0].env[4].valueFrom.fileKeyRef: "fileKeyRef" is not supported by Ingot yet
                 remove it
         "#]],
     );
@@ -314,7 +314,7 @@ fn volumes_exist_and_do_not_cover_each_other() {
     check_pod(
         &(container(
             "volumeMounts: [{name: data, mountPath: a}, {name: data, mountPath: /../etc}, {name: data}]",
-        ) + "  volumes: [{name: data}, {name: host, hostPath: {path: /}}, {name: b, emptyDir: }, {name: c, emptyDir: {medium: memory}}]\n"),
+        ) + "  volumes: [{name: data}, {name: host, nfs: {path: /}}, {name: b, emptyDir: }, {name: c, emptyDir: {medium: memory}}]\n"),
         expect![[r#"
             12:46 spec.containers[0].volumeMounts[0].mountPath: "a" is not an absolute path
                 start with "/" and leave out "..", like "/data"
@@ -322,13 +322,9 @@ fn volumes_exist_and_do_not_cover_each_other() {
                 start with "/" and leave out "..", like "/data"
             12:84 spec.containers[0].volumeMounts[2]: has no "mountPath", which is required
                 write "mountPath: ..."
-            13:13 spec.volumes[0]: has no "emptyDir", which is required
-                write "emptyDir: {}"
-            13:40 spec.volumes[1].hostPath: "hostPath" is not supported by Ingot yet
+            13:40 spec.volumes[1].nfs: "nfs" is not supported by Ingot yet
                 remove it
-            13:72 spec.volumes[2].emptyDir: is empty, but is required
-                write "emptyDir: {}"
-            13:114 spec.volumes[3].emptyDir.medium: is "memory", but must be "" or "Memory"
+            13:109 spec.volumes[3].emptyDir.medium: is "memory", but must be "" or "Memory"
                 did you mean "Memory"?
         "#]],
     );
@@ -356,11 +352,11 @@ fn rights_that_contradict_each_other_are_refused() {
     );
     check_pod(
         &container(
-            "securityContext: {runAsUser: -1, runAsNonRoot: true, capabilities: {add: [CAP_NET_ADMIN, net_raw]}}",
+            "securityContext: {runAsUser: -1, seLinuxOptions: {}, capabilities: {add: [CAP_NET_ADMIN, net_raw]}}",
         ),
         expect![[r#"
             12:36 spec.containers[0].securityContext.runAsUser: is -1, outside of the range 0 to 2147483647
-            12:40 spec.containers[0].securityContext.runAsNonRoot: "runAsNonRoot" is not supported by Ingot yet
+            12:40 spec.containers[0].securityContext.seLinuxOptions: "seLinuxOptions" is not supported by Ingot yet
                 remove it
             12:81 spec.containers[0].securityContext.capabilities.add[0]: "CAP_NET_ADMIN" is not a Linux capability
                 write it in capitals without "CAP_", like "NET_ADMIN"

@@ -79,9 +79,9 @@ fn a_document_without_a_kind_or_with_a_wrong_one() {
     check(
         "apiVersion: apps/v1\nkind: Deployment\n",
         expect![[r#"
-        2:7 kind: "Deployment" is no kind of document
-            a config holds "Machine" and "Pod" documents
-    "#]],
+            2:7 kind: "Deployment" is no kind of document
+                a config holds "Machine", "Pod", "ConfigMap" and "Secret" documents
+        "#]],
     );
     check(
         "apiVersion: v1\nkind: machine\n",

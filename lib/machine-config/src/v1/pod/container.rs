@@ -3,22 +3,21 @@
 use crate::format;
 use crate::quantity::Quantity;
 use crate::v1::is_default;
+use crate::v1::pod::env::{EnvFrom, EnvVar};
+use crate::v1::pod::probe::{Lifecycle, Probe};
+use crate::v1::pod::security::SecurityContext;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One container of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(extend("x-ingot-unsupported" = [
-    "envFrom", "lifecycle", "livenessProbe", "ports", "readinessProbe", "resizePolicy", "restartPolicy",
-    "restartPolicyRules", "startupProbe", "stdin", "stdinOnce", "terminationMessagePath", "terminationMessagePolicy",
-    "tty", "volumeDevices",
-]))]
+#[schemars(extend("x-ingot-unsupported" = ["resizePolicy", "restartPolicyRules", "volumeDevices"]))]
 pub struct Container {
     /// Name of the container, unique in the pod.
     #[schemars(with = "format::DnsLabel")]
     pub name: String,
-    /// Image reference, like `ingot/workload:latest`. The images of this release are those in the root image.
+    /// Image reference, like `ingot/workload:latest`.
     #[schemars(with = "format::ImageReference")]
     pub image: String,
     /// What to execute, instead of the image's entry point.
@@ -34,6 +33,10 @@ pub struct Container {
     #[schemars(length(max = 1024))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<EnvVar>,
+    /// ConfigMaps and Secrets whose keys become variables; `env` wins, and of these the later one.
+    #[schemars(length(max = 256))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env_from: Vec<EnvFrom>,
     /// Directory to start in, instead of the image's.
     #[schemars(with = "Option<format::AbsolutePath>")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,22 +51,109 @@ pub struct Container {
     /// As whom and with which rights the container runs.
     #[serde(default, skip_serializing_if = "is_default")]
     pub security_context: SecurityContext,
-    /// When to fetch the image. With images from the root image only, all three find the same.
+    /// When to fetch the image. When not given: `Always` for the tag `latest`, else `IfNotPresent`. An image in the root
+    /// image is never fetched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_pull_policy: Option<PullPolicy>,
+    /// Ports the container listens on. All can be reached without being listed; listed ones have names, and may be ports
+    /// of the node as well.
+    #[schemars(length(max = 256))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<ContainerPort>,
+    /// For an init container: `Always` makes it a sidecar, which is started before the containers, is kept running beside
+    /// them, and is stopped after them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_policy: Option<SidecarPolicy>,
+    /// Until it passes, the container has not started, and the other probes wait. When it fails, the container is killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub startup_probe: Option<Probe>,
+    /// When it fails, the container is killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub liveness_probe: Option<Probe>,
+    /// The container is ready while it passes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readiness_probe: Option<Probe>,
+    /// What is done at its start and end.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub lifecycle: Lifecycle,
+    /// File in the container whose content is told in the status when the container has ended; `/dev/termination-log` when
+    /// not given.
+    #[schemars(with = "Option<format::AbsolutePath>")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub termination_message_path: Option<String>,
+    /// What is told when that file is empty.
+    #[schemars(extend("default" = "File"))]
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub termination_message_policy: TerminationMessagePolicy,
+    /// Keep standard input open, for `ingotctl attach`.
+    #[schemars(extend("default" = false))]
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub stdin: bool,
+    /// Close standard input when the first attach ends.
+    #[schemars(extend("default" = false))]
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub stdin_once: bool,
+    /// Give the container a terminal.
+    #[schemars(extend("default" = false))]
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tty: bool,
 }
 
-/// An environment variable.
+/// A port a container listens on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(extend("x-ingot-unsupported" = ["valueFrom"]))]
-pub struct EnvVar {
-    /// Name of the variable.
-    #[schemars(with = "format::EnvName")]
-    pub name: String,
-    /// Its value; a text, so numbers need quotes.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub value: String,
+pub struct ContainerPort {
+    /// Name, for probes and hooks; unique in the pod.
+    #[schemars(with = "Option<format::PortName>")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The port.
+    #[schemars(range(min = 1, max = 65_535))]
+    pub container_port: u16,
+    /// Port of the node that leads to it.
+    #[schemars(range(min = 1, max = 65_535))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_port: Option<u16>,
+    /// Address of the node on which it does; all when not given.
+    #[serde(default, rename = "hostIP", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<format::Ip>")]
+    pub host_ip: Option<String>,
+    /// Transport.
+    #[schemars(extend("default" = "TCP"))]
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub protocol: Protocol,
+}
+
+/// Transport of a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Protocol {
+    /// TCP.
+    #[default]
+    #[serde(rename = "TCP")]
+    Tcp,
+    /// UDP.
+    #[serde(rename = "UDP")]
+    Udp,
+    /// SCTP.
+    #[serde(rename = "SCTP")]
+    Sctp,
+}
+
+/// Makes an init container a sidecar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SidecarPolicy {
+    /// Whatever its exit code, as long as the pod lives.
+    Always,
+}
+
+/// What is told of an ended container whose message file is empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TerminationMessagePolicy {
+    /// Nothing.
+    #[default]
+    File,
+    /// The end of its log, when it failed.
+    FallbackToLogsOnError,
 }
 
 /// How much CPU and memory a container may use.
@@ -82,7 +172,6 @@ pub struct Resources {
 /// Amounts of resources.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[schemars(extend("x-ingot-unsupported" = ["ephemeral-storage", "hugepages-1Gi", "hugepages-2Mi"]))]
 pub struct ResourceList {
     /// CPUs, like `250m` (a quarter of one) or `2`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,12 +179,20 @@ pub struct ResourceList {
     /// Bytes of memory, like `64Mi`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Quantity>,
+    /// Bytes on disk, like `1Gi`: writable layer and logs. Looked at every few seconds; a pod that has more is evicted.
+    #[serde(rename = "ephemeral-storage", skip_serializing_if = "Option::is_none")]
+    pub ephemeral_storage: Option<Quantity>,
+    /// Bytes in huge pages of 2 MiB.
+    #[serde(rename = "hugepages-2Mi", skip_serializing_if = "Option::is_none")]
+    pub hugepages_2mi: Option<Quantity>,
+    /// Bytes in huge pages of 1 GiB.
+    #[serde(rename = "hugepages-1Gi", skip_serializing_if = "Option::is_none")]
+    pub hugepages_1gi: Option<Quantity>,
 }
 
 /// Mounts a volume of the pod into a container.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(extend("x-ingot-unsupported" = ["mountPropagation", "recursiveReadOnly", "subPath", "subPathExpr"]))]
 pub struct VolumeMount {
     /// Name of the volume, from `volumes` of the pod.
     #[schemars(with = "format::DnsLabel")]
@@ -107,51 +204,41 @@ pub struct VolumeMount {
     #[schemars(extend("default" = false))]
     #[serde(default, skip_serializing_if = "is_default")]
     pub read_only: bool,
+    /// Whether `readOnly` holds for mounts below it, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recursive_read_only: Option<RecursiveReadOnly>,
+    /// Path in the volume to mount instead of its root. What is mounted so does not follow changes of a ConfigMap or Secret.
+    #[schemars(with = "Option<format::RelativePath>")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_path: Option<String>,
+    /// The same, with `$(NAME)` standing for a variable of the container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_path_expr: Option<String>,
+    /// Whether mounts made later on one side appear on the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount_propagation: Option<MountPropagation>,
 }
 
-/// As whom and with which rights a container runs.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[schemars(extend("x-ingot-unsupported" = [
-    "appArmorProfile", "procMount", "runAsNonRoot", "seLinuxOptions", "seccompProfile", "windowsOptions",
-]))]
-pub struct SecurityContext {
-    /// User id of the first process, instead of the image's.
-    #[schemars(range(min = 0, max = 2_147_483_647))]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub run_as_user: Option<u32>,
-    /// Group id of the first process, instead of the image's.
-    #[schemars(range(min = 0, max = 2_147_483_647))]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub run_as_group: Option<u32>,
-    /// The container may write only to its volumes.
-    #[schemars(extend("default" = false))]
-    #[serde(skip_serializing_if = "is_default")]
-    pub read_only_root_filesystem: bool,
-    /// Linux capabilities besides or without the default ones.
-    #[serde(skip_serializing_if = "is_default")]
-    pub capabilities: Capabilities,
-    /// All capabilities and all devices: as good as the node itself.
-    #[schemars(extend("default" = false))]
-    #[serde(skip_serializing_if = "is_default")]
-    pub privileged: bool,
-    /// Whether set-user-id programs and the like may give a process more rights than its parent. When not given: yes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub allow_privilege_escalation: Option<bool>,
+/// Whether a mount is read-only together with what is mounted below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RecursiveReadOnly {
+    /// No.
+    Disabled,
+    /// As far as the kernel can.
+    IfPossible,
+    /// Yes.
+    Enabled,
 }
 
-/// Changes to the default set of Linux capabilities.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Capabilities {
-    /// Capabilities to add, like `NET_ADMIN`, or `ALL`.
-    #[schemars(with = "Vec<format::Capability>")]
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub add: Vec<String>,
-    /// Capabilities to take away, or `ALL`. What is also added stays.
-    #[schemars(with = "Vec<format::Capability>")]
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub drop: Vec<String>,
+/// Whether mounts made later on one side appear on the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum MountPropagation {
+    /// No.
+    None,
+    /// Those of the node appear in the container.
+    HostToContainer,
+    /// Both ways. For privileged containers only.
+    Bidirectional,
 }
 
 /// When to fetch an image.
@@ -163,4 +250,19 @@ pub enum PullPolicy {
     IfNotPresent,
     /// Not at all: an absent image is an error.
     Never,
+}
+
+impl Container {
+    /// Number of a port that is written as a number or as the name of one of the container's ports.
+    #[must_use]
+    pub fn port_number(&self, port: &str) -> Option<u16> {
+        let named = || self.ports.iter().find(|own| own.name.as_deref() == Some(port));
+        port.parse().ok().or_else(|| named().map(|own| own.container_port))
+    }
+
+    /// True for an init container that stays.
+    #[must_use]
+    pub fn is_sidecar(&self) -> bool {
+        self.restart_policy.is_some()
+    }
 }

@@ -4,17 +4,40 @@
 //! loader can tell "not supported yet" from a typing error. Defaults are upstream's.
 
 mod container;
+mod env;
+mod field;
 mod identity;
+mod probe;
+mod references;
+mod security;
+mod volume;
 
 pub use container::{
-    Capabilities, Container, EnvVar, PullPolicy, ResourceList, Resources, SecurityContext,
-    VolumeMount,
+    Container, ContainerPort, MountPropagation, Protocol, PullPolicy, RecursiveReadOnly,
+    ResourceList, Resources, SidecarPolicy, TerminationMessagePolicy, VolumeMount,
 };
+pub use env::{
+    EnvFrom, EnvVar, EnvVarSource, FieldRef, KeyRef, ObjectRef, ResourceFieldRef, ResourceName,
+};
+pub use field::Field;
 pub use identity::PIDS_LIMIT_ANNOTATION;
+pub use probe::{
+    ExecAction, GrpcAction, Hook, HttpGetAction, HttpHeader, Lifecycle, Probe, Scheme, SleepAction,
+    TcpSocketAction,
+};
+pub use references::{DataKind, Reference};
+pub use security::{
+    AppArmorProfile, Capabilities, FsGroupChangePolicy, PodSecurityContext, ProcMount, ProfileType,
+    SeccompProfile, SecurityContext, SupplementalGroupsPolicy, Sysctl,
+};
+pub use volume::{
+    ConfigMapVolume, DownwardFile, DownwardProjection, DownwardVolume, EmptyDir, FileMode,
+    HostPath, HostPathType, ImageVolume, KeyToPath, Medium, ObjectProjection, ProjectedVolume,
+    Projection, SecretVolume, Volume,
+};
 
 use super::is_default;
 use crate::format;
-use crate::quantity::Quantity;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -86,14 +109,17 @@ pub struct Metadata {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("x-ingot-unsupported" = [
-    "activeDeadlineSeconds", "affinity", "automountServiceAccountToken", "dnsConfig", "dnsPolicy", "enableServiceLinks",
-    "ephemeralContainers", "hostAliases", "hostIPC", "hostPID", "hostUsers", "hostnameOverride", "imagePullSecrets",
-    "initContainers", "nodeName", "nodeSelector", "os", "overhead", "preemptionPolicy", "priority", "priorityClassName",
-    "readinessGates", "resourceClaims", "resources", "runtimeClassName", "schedulerName", "schedulingGates",
-    "securityContext", "serviceAccount", "serviceAccountName", "setHostnameAsFQDN", "shareProcessNamespace",
+    "affinity", "automountServiceAccountToken", "enableServiceLinks", "ephemeralContainers", "hostnameOverride", "nodeName",
+    "nodeSelector", "os", "overhead", "preemptionPolicy", "readinessGates", "resourceClaims", "resources",
+    "runtimeClassName", "schedulerName", "schedulingGates", "serviceAccount", "serviceAccountName", "setHostnameAsFQDN",
     "subdomain", "tolerations", "topologySpreadConstraints", "workloadRef",
 ]))]
 pub struct PodSpec {
+    /// Run one after the other, each to its end, before the containers start. Those with `restartPolicy: Always` are
+    /// sidecars: they stay.
+    #[schemars(length(max = 64))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub init_containers: Vec<Container>,
     /// The containers of the pod. They share its network and its volumes.
     #[schemars(length(min = 1, max = 64))]
     pub containers: Vec<Container>,
@@ -117,6 +143,73 @@ pub struct PodSpec {
     #[schemars(with = "Option<format::DnsLabel>")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
+    /// Seconds after which the pod has failed, however far it has come.
+    #[schemars(range(min = 1, max = 2_147_483_647))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_deadline_seconds: Option<u32>,
+    /// See the processes of the node, and be able to signal them.
+    #[schemars(extend("default" = false))]
+    #[serde(default, rename = "hostPID", skip_serializing_if = "is_default")]
+    pub host_pid: bool,
+    /// Share the node's System V and POSIX message queues and shared memory.
+    #[schemars(extend("default" = false))]
+    #[serde(default, rename = "hostIPC", skip_serializing_if = "is_default")]
+    pub host_ipc: bool,
+    /// One process tree for all containers of the pod, instead of one for each.
+    #[schemars(extend("default" = false))]
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub share_process_namespace: bool,
+    /// Use the user ids of the node. With `false` the pod's root is nobody on the node.
+    #[schemars(extend("default" = true))]
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub host_users: bool,
+    /// As whom and with which rights the containers run, where they do not say otherwise.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub security_context: PodSecurityContext,
+    /// Importance: pods with more are started earlier, and end later when the node stops or runs out of memory.
+    #[schemars(range(min = -2_147_483_648, max = 2_000_001_000))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i32>,
+    /// A name for a priority: `system-cluster-critical` (2000000000) or `system-node-critical` (2000001000).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority_class_name: Option<PriorityClass>,
+    /// Which name servers the pod asks.
+    #[schemars(extend("default" = "ClusterFirst"))]
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub dns_policy: DnsPolicy,
+    /// Name servers of the pod, besides those of its `dnsPolicy`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub dns_config: DnsConfig,
+    /// More lines for `/etc/hosts`.
+    #[schemars(length(max = 256))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_aliases: Vec<HostAlias>,
+    /// Secrets of the type `kubernetes.io/dockerconfigjson` with credentials for registries.
+    #[schemars(length(max = 16))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub image_pull_secrets: Vec<LocalReference>,
+}
+
+/// Names of priorities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PriorityClass {
+    /// What a cluster cannot do without.
+    #[serde(rename = "system-cluster-critical")]
+    SystemClusterCritical,
+    /// What a node cannot do without.
+    #[serde(rename = "system-node-critical")]
+    SystemNodeCritical,
+}
+
+impl PriorityClass {
+    /// The priority it stands for, as upstream defines it.
+    #[must_use]
+    pub fn priority(self) -> i32 {
+        match self {
+            Self::SystemClusterCritical => 2_000_000_000,
+            Self::SystemNodeCritical => 2_000_001_000,
+        }
+    }
 }
 
 /// When an ended container is started again.
@@ -131,45 +224,71 @@ pub enum RestartPolicy {
     Never,
 }
 
-/// A volume that containers of the pod may mount.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(extend("x-ingot-unsupported" = [
-    "awsElasticBlockStore", "azureDisk", "azureFile", "cephfs", "cinder", "configMap", "csi", "downwardAPI", "ephemeral",
-    "fc", "flexVolume", "flocker", "gcePersistentDisk", "gitRepo", "glusterfs", "hostPath", "image", "iscsi", "nfs",
-    "persistentVolumeClaim", "photonPersistentDisk", "portworxVolume", "projected", "quobyte", "rbd", "scaleIO",
-    "secret", "storageos", "vsphereVolume",
-]))]
-pub struct Volume {
-    /// Name of the volume, for `volumeMounts`.
-    #[schemars(with = "format::DnsLabel")]
-    pub name: String,
-    /// An empty directory that lives as long as the pod.
-    pub empty_dir: EmptyDir,
+/// Which name servers the pod asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DnsPolicy {
+    /// The node's: there is no cluster here.
+    #[default]
+    ClusterFirst,
+    /// The node's.
+    ClusterFirstWithHostNet,
+    /// The node's.
+    Default,
+    /// Only those of `dnsConfig`.
+    None,
 }
 
-/// An empty directory that lives as long as the pod, through restarts of its containers.
+/// Name servers of the pod, besides those of its `dnsPolicy`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct EmptyDir {
-    /// Where the bytes are: on the VAR partition, or in memory with `Memory`.
-    #[schemars(extend("default" = ""))]
-    #[serde(skip_serializing_if = "is_default")]
-    pub medium: Medium,
-    /// Most bytes it may hold.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub size_limit: Option<Quantity>,
+pub struct DnsConfig {
+    /// Addresses of name servers.
+    #[schemars(length(max = 3), with = "Vec<format::Ip>")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nameservers: Vec<String>,
+    /// Domains that are tried after short names.
+    #[schemars(length(max = 32), with = "Vec<format::Hostname>")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub searches: Vec<String>,
+    /// Options of the resolver.
+    #[schemars(length(max = 32))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<DnsOption>,
 }
 
-/// What holds the bytes of an `emptyDir`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Medium {
-    /// The VAR partition.
-    #[default]
-    #[serde(rename = "")]
-    Disk,
-    /// Memory (tmpfs), counted against the memory limit of whoever writes.
-    Memory,
+/// An option of the resolver.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DnsOption {
+    /// Name, like `ndots`.
+    #[schemars(with = "format::Word")]
+    pub name: String,
+    /// Value, like `"5"`.
+    #[schemars(with = "Option<format::Word>")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+}
+
+/// A line of the pod's `/etc/hosts`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HostAlias {
+    /// The address.
+    #[schemars(with = "format::Ip")]
+    pub ip: String,
+    /// Its names.
+    #[schemars(with = "Vec<format::Hostname>")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hostnames: Vec<String>,
+}
+
+/// A name of something in the pod's namespace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LocalReference {
+    /// The name.
+    #[schemars(with = "format::PodName")]
+    pub name: String,
 }
 
 fn default_namespace() -> String {
@@ -189,4 +308,16 @@ fn default_grace() -> u32 {
 )]
 fn is_default_grace(seconds: &u32) -> bool {
     *seconds == DEFAULT_GRACE_SECONDS
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde's skip_serializing_if passes a reference"
+)]
+fn is_yes(value: &bool) -> bool {
+    *value
 }
