@@ -1,6 +1,7 @@
 //! Machine configs and pods as the tests write them. Text in, text out: the node is the one to understand it.
 
 use crate::credentials::Credentials;
+use crate::cri::RELAY_PORT;
 
 /// The image with every workload the tests need; bundled in the `demo` image.
 pub const WORKLOAD: &str = "ingot/workload:latest";
@@ -11,6 +12,25 @@ pub fn machine(credentials: &Credentials, hostname: &str) -> String {
     format!(
         "apiVersion: ingot/v1\nkind: Machine\nnetwork:\n  hostname: {hostname}\ntime:\n  enabled: false\n{}",
         credentials.config_section()
+    )
+}
+
+/// A machine document whose images of every registry come from one mirror.
+#[must_use]
+pub fn with_mirror(machine: &str, url: &str) -> String {
+    format!(
+        "{machine}registries:\n  mirrors:\n    - registry: \"*\"\n      endpoints: [\"{url}\"]\n"
+    )
+}
+
+/// A pod that makes the node's CRI reachable over the network, so that the tests can call it.
+#[must_use]
+pub fn relay() -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: relay\nspec:\n  hostNetwork: true\n  volumes:\n  \
+         - name: sockets\n    hostPath:\n      path: /run/ingot\n  containers:\n  - name: main\n    image: {WORKLOAD}\n    \
+         args: [\"relay\", \"{RELAY_PORT}\", \"/run/ingot/cri.sock\"]\n    securityContext:\n      privileged: true\n    \
+         volumeMounts:\n    - name: sockets\n      mountPath: /run/ingot\n"
     )
 }
 

@@ -84,6 +84,14 @@ impl Machine {
         self.port
     }
 
+    /// The port of 127.0.0.1 that leads to a [forwarded](MachineBuilder::forward) port of the guest.
+    pub fn forwarded(&self, guest_port: u16) -> anyhow::Result<u16> {
+        let mut forwards = self.description.forwards.iter();
+        let found = forwards.find(|(_, guest)| *guest == guest_port);
+        let (host, _) = found.with_context(|| format!("port {guest_port} is not forwarded"))?;
+        Ok(*host)
+    }
+
     /// The folder of its disks and logs.
     #[must_use]
     pub fn directory(&self) -> &Path {

@@ -1,6 +1,6 @@
 //! What a run of the suites found, printed while it runs: one line for each check, and a last line to count them.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -12,6 +12,7 @@ struct Counts {
     passed: Cell<usize>,
     failed: Cell<usize>,
     skipped: Cell<usize>,
+    last_words: RefCell<Vec<String>>,
 }
 
 /// Takes the outcomes of one suite. Clones for other suites count together; suites may run side by side, so every line
@@ -71,6 +72,17 @@ impl Report {
         self.counts.passed.set(self.counts.passed.get() + passed);
         self.counts.failed.set(self.counts.failed.get() + failed);
         self.counts.skipped.set(self.counts.skipped.get() + skipped);
+    }
+
+    /// Something to be read after everything else: what could not be run at all, why, and what would help.
+    pub fn last_word(&self, text: &str) {
+        self.counts.last_words.borrow_mut().push(text.to_owned());
+    }
+
+    /// What is to be printed before the last line.
+    #[must_use]
+    pub fn last_words(&self) -> Vec<String> {
+        self.counts.last_words.borrow().clone()
     }
 
     /// Whether nothing failed so far.

@@ -4,6 +4,7 @@
 //! `cargo xtask bench` prints tables and, with `--json`, writes the same numbers to a file.
 
 mod boot;
+pub(crate) mod containerd;
 mod disk;
 mod floor;
 mod guest;

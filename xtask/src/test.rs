@@ -1,5 +1,10 @@
 //! Runs the tests of the workspace and those in QEMU. Knows what to run in which order; the checks are in `qemu-tests`.
 
+pub(crate) mod cri;
+pub(crate) mod cri_tools;
+pub(crate) mod images;
+mod oci;
+
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 use std::time::Instant;
@@ -36,6 +41,12 @@ pub(crate) struct Args {
     /// Compile the node's programs fast instead of small: for trying a change. What counts is a run without it.
     #[arg(long)]
     quick: bool,
+    /// Run critest against Debian's containerd instead of our node: what it cannot pass there is the harness's own fault.
+    #[arg(long)]
+    peer: bool,
+    /// Run only critest's specs of these files of its source, e.g. `streaming.go`.
+    #[arg(long, value_name = "FILE")]
+    focus: Vec<String>,
     /// List the suites and stop.
     #[arg(long)]
     list: bool,
@@ -60,6 +71,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let tools = setup::ensure(&progress)?;
     drop(progress);
     let report = Report::default();
+    if args.peer {
+        cri::against_containerd(&tools, args, &report)?;
+        return summary(begin, &report);
+    }
     if args.wants(HOST) {
         host(&report)?;
     }
@@ -67,7 +82,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if args.wants(REPRODUCIBLE) {
         reproducible(args, &report);
     }
+    summary(begin, &report)
+}
+
+/// The last lines; an error when anything failed.
+fn summary(begin: Instant, report: &Report) -> anyhow::Result<()> {
     println!("\ntook {} min {} s", begin.elapsed().as_secs() / 60, begin.elapsed().as_secs() % 60);
+    for line in report.last_words() {
+        println!("{line}");
+    }
     println!("{}", report.summary());
     if !report.all_passed() {
         bail!("some tests failed");
@@ -145,7 +168,8 @@ fn in_qemu(
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
     println!("\nseed {seed} (have the same chances again with --seed {seed})");
     let artifacts = image::artifacts(tools, PROFILE, args.quick)?;
-    let context = suites::Context { artifacts, full: args.full, faults: Faults::new(seed) };
+    let cri = cri::kit(tools, &names, args, report)?;
+    let context = suites::Context { artifacts, full: args.full, faults: Faults::new(seed), cri };
     // One thread: the kernel ends each QEMU with the thread that started it.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -35,6 +35,8 @@ pub struct MachineBuilder {
     command_line_extra: String,
     command_line_replaced: Option<(String, String)>,
     disk_gib: u32,
+    forwards: Vec<u16>,
+    nvme: bool,
     credentials: Option<Rc<Credentials>>,
     directory: Option<PathBuf>,
 }
@@ -52,6 +54,8 @@ impl MachineBuilder {
             command_line_extra: String::new(),
             command_line_replaced: None,
             disk_gib: 4,
+            forwards: Vec::new(),
+            nvme: false,
             credentials: None,
             directory: None,
         }
@@ -113,6 +117,20 @@ impl MachineBuilder {
         self
     }
 
+    /// Disks are NVMe drives, for a system without an initrd on a kernel that has only those built in.
+    #[must_use]
+    pub fn nvme(mut self) -> Self {
+        self.nvme = true;
+        self
+    }
+
+    /// Makes a TCP port of the guest reachable; [`Machine::forwarded`] tells where.
+    #[must_use]
+    pub fn forward(mut self, guest_port: u16) -> Self {
+        self.forwards.push(guest_port);
+        self
+    }
+
     /// Whom the node trusts; a new authority when not said.
     #[must_use]
     pub fn credentials(mut self, credentials: Rc<Credentials>) -> Self {
@@ -154,6 +172,10 @@ impl MachineBuilder {
             .tempdir()
             .context("make a socket directory")?;
         let port = ports::free()?;
+        let mut forwards = vec![(port, API_PORT)];
+        for guest in &self.forwards {
+            forwards.push((ports::free()?, *guest));
+        }
         let description = Description {
             accelerator: Accelerator::detect(),
             clock: self.clock,
@@ -163,8 +185,9 @@ impl MachineBuilder {
             disks,
             console: at("console.log"),
             control_socket: sockets.path().join("qmp"),
-            forwards: vec![(port, API_PORT)],
+            forwards,
             uuid: random_uuid(),
+            nvme: self.nvme,
             extra: Vec::new(),
         };
         fs_err::write(&description.console, "")?;

@@ -86,6 +86,8 @@ pub(crate) struct Description {
     /// Host port and guest port, TCP.
     pub(crate) forwards: Vec<(u16, u16)>,
     pub(crate) uuid: String,
+    /// Disks are NVMe drives instead of virtio's: for kernels that have only the former built in.
+    pub(crate) nvme: bool,
     pub(crate) extra: Vec<String>,
 }
 
@@ -117,10 +119,11 @@ impl Description {
             );
             words.option("-drive", with_path(&options, &disk.path));
             // Index 0 is the kernel's in a direct boot.
+            let device = if self.nvme { "nvme" } else { "virtio-blk-pci" };
             words.option(
                 "-device",
                 format!(
-                    "virtio-blk-pci,drive=disk{index},bootindex={},serial=ingot-test-{index}",
+                    "{device},drive=disk{index},bootindex={},serial=ingot-test-{index}",
                     index + 1
                 ),
             );
@@ -214,6 +217,7 @@ mod tests {
             control_socket: "/q".into(),
             forwards: vec![(4000, 50000)],
             uuid: "00000000-0000-0000-0000-000000000001".into(),
+            nvme: false,
             extra: Vec::new(),
         }
     }

@@ -5,12 +5,17 @@ mod agent_crash;
 mod api;
 mod boot;
 mod config;
+mod cri_node;
+mod critest;
 mod hardening;
 mod pods;
 mod power_cut;
 mod quotas;
 mod verity;
 
+pub use critest::against as critest_against;
+
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use anyhow::Context as _;
@@ -32,6 +37,19 @@ pub struct Context {
     pub full: bool,
     /// Where chance comes from.
     pub faults: Faults,
+    /// What the suites of the CRI need; `None` when none of them is to run.
+    pub cri: Option<CriKit>,
+}
+
+/// What the suites of the CRI need beside a node.
+#[derive(Debug, Clone)]
+pub struct CriKit {
+    /// The OCI image layout with all images.
+    pub images: PathBuf,
+    /// Whether critest and crictl are among them.
+    pub has_cri_tools: bool,
+    /// Run only these files of critest's specs; all when there are none.
+    pub focus: Vec<String>,
 }
 
 /// A suite's name, what it promises, and whether it uses the shared node.
@@ -55,6 +73,20 @@ enum Kind {
     AgentCrash,
     PowerCut,
     Verity,
+    Critest,
+}
+
+impl Suite {
+    /// Whether it only asks, on the shared node.
+    fn asks(&self) -> bool {
+        !matches!(self.kind, Kind::AgentCrash | Kind::PowerCut | Kind::Verity | Kind::Critest)
+    }
+
+    /// Whether it needs a [`CriKit`].
+    #[must_use]
+    pub fn needs_cri(&self) -> bool {
+        matches!(self.kind, Kind::Critest)
+    }
 }
 
 /// Every suite. Those of the shared node run in this order: the ones that disturb it most come last.
@@ -92,15 +124,18 @@ pub const SUITES: &[Suite] = &[
         kind: Kind::PowerCut,
     },
     Suite { name: "verity", about: "a tampered root block is never served", kind: Kind::Verity },
+    Suite {
+        name: "critest",
+        about: "the Kubernetes project's tests of container runtimes",
+        kind: Kind::Critest,
+    },
 ];
 
 /// Runs the suites called `names`, all when there are none.
 pub async fn run(context: &Context, names: &[String], report: &Report) {
     let wanted = |suite: &&Suite| names.is_empty() || names.iter().any(|name| name == suite.name);
-    let (breaking, asking): (Vec<&Suite>, Vec<&Suite>) = SUITES
-        .iter()
-        .filter(wanted)
-        .partition(|suite| matches!(suite.kind, Kind::AgentCrash | Kind::PowerCut | Kind::Verity));
+    let (breaking, asking): (Vec<&Suite>, Vec<&Suite>) =
+        SUITES.iter().filter(wanted).partition(|suite| !suite.asks());
     let ask = async {
         let mut node = SharedNode::new(context);
         for suite in asking {
@@ -112,7 +147,7 @@ pub async fn run(context: &Context, names: &[String], report: &Report) {
                 Kind::Quotas => Box::pin(quotas::run(&mut node, &report)).await,
                 Kind::Config => Box::pin(config::run(&mut node, &report)).await,
                 Kind::Boot => Box::pin(boot::run(&mut node, &report)).await,
-                Kind::AgentCrash | Kind::PowerCut | Kind::Verity => {}
+                _ => {}
             }
         }
     };
@@ -123,6 +158,7 @@ pub async fn run(context: &Context, names: &[String], report: &Report) {
                 Kind::AgentCrash => Box::pin(agent_crash::run(context, &report)).await,
                 Kind::PowerCut => Box::pin(power_cut::run(context, &report)).await,
                 Kind::Verity => Box::pin(verity::run(context, &report)).await,
+                Kind::Critest => Box::pin(critest::run(context, &report)).await,
                 _ => {}
             }
         }

@@ -29,9 +29,11 @@ const USAGE: &str = "usage: workload COMMAND
   cat PATH                    wait for a file to have a line, and print it
   serve PORT                  answer every HTTP request with a greeting
   get HOST:PORT PATH          print the answer of an HTTP server
+  relay PORT PATH             hand every connection to PORT on to the Unix socket at PATH
   net                         print the addresses of this network namespace
   env                         print the environment
-  id                          print who this process is and what it may do";
+  id                          print who this process is and what it may do
+  effective-uid               print the effective user id";
 
 fn main() -> anyhow::Result<()> {
     // The first process of a container gets no signal it has no handler for, so a program that wants to end when asked has
@@ -84,9 +86,11 @@ fn run(words: &[&str]) -> anyhow::Result<i32> {
         ["cat", path] => text::cat(path),
         ["serve", port] => network::serve(number(port)?),
         ["get", server, path] => network::get(server, path),
+        ["relay", port, path] => network::relay(number(port)?, path),
         ["net"] => network::addresses(),
         ["env"] => text::environment(),
         ["id"] => text::identity(),
+        ["effective-uid"] => text::effective_user(),
         _ => bail!("{USAGE}"),
     }
 }

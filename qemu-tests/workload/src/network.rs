@@ -1,7 +1,8 @@
 //! Behaviours that use the network.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv6Addr, TcpListener, TcpStream};
+use std::net::{Ipv6Addr, Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 
 use anyhow::Context as _;
 
@@ -42,6 +43,37 @@ pub(crate) fn get(server: &str, path: &str) -> anyhow::Result<i32> {
     connection.read_to_string(&mut text).context("read answer")?;
     print!("{text}");
     Ok(0)
+}
+
+/// Hands every connection to `port` on to the Unix socket at `path`. A connection that cannot be handed on is closed: whoever
+/// connected tries again.
+pub(crate) fn relay(port: u16, path: &str) -> anyhow::Result<i32> {
+    let listener =
+        TcpListener::bind(("0.0.0.0", port)).with_context(|| format!("listen on port {port}"))?;
+    println!("relaying port {port} to {path}");
+    for client in listener.incoming().flatten() {
+        let Ok(server) = UnixStream::connect(path) else { continue };
+        // Calls are small and wait for each other.
+        let _ = client.set_nodelay(true);
+        let (Ok(from_client), Ok(to_server)) = (client.try_clone(), server.try_clone()) else {
+            continue;
+        };
+        std::thread::spawn(move || {
+            pass(from_client, &to_server);
+            let _ = to_server.shutdown(Shutdown::Write);
+        });
+        std::thread::spawn(move || {
+            pass(server, &client);
+            // Both ways: an agent that was killed must be noticed by a client that only waits.
+            let _ = client.shutdown(Shutdown::Both);
+        });
+    }
+    Ok(0)
+}
+
+/// Copies until one side ends; how it ended is seen by the other side.
+fn pass(mut from: impl std::io::Read, mut to: impl std::io::Write) {
+    let _ = std::io::copy(&mut from, &mut to);
 }
 
 /// Prints the addresses of this network namespace, one per line.

@@ -86,3 +86,9 @@ pub(crate) fn identity() -> anyhow::Result<i32> {
     }
     Ok(0)
 }
+
+/// Prints whose rights this process has, in the words of the program that conformance tests of containers use for that.
+pub(crate) fn effective_user() -> anyhow::Result<i32> {
+    println!("Effective uid: {}", rustix::process::geteuid().as_raw());
+    Ok(0)
+}

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
-use ingot_image_builder::tools::{Lock, LockMode};
+use ingot_image_builder::progress::Progress;
+use ingot_image_builder::tools::{Lock, LockMode, Tools};
 
 use super::guest::Guest;
 use super::ingot::Ingot;
@@ -66,10 +67,9 @@ const LINKS: &[(&str, &str)] = &[
 ];
 
 /// Directory of the kernel package's modules, and the kernel's release.
-fn modules(bench: &Bench) -> anyhow::Result<(PathBuf, String)> {
+fn modules(tools: &Tools, progress: &dyn Progress) -> anyhow::Result<(PathBuf, String)> {
     let lock = Lock::read(&workspace::root().join("configs/images/packages.lock"))?;
-    let packages =
-        bench.tools.packages(&[KERNEL.to_owned()], &lock, LockMode::Prefer, &bench.progress)?;
+    let packages = tools.packages(&[KERNEL.to_owned()], &lock, LockMode::Prefer, progress)?;
     let package = packages.first().context("the kernel package was not unpacked")?;
     let modules = package.dir.join("usr/lib/modules");
     let entry =
@@ -81,15 +81,7 @@ fn modules(bench: &Bench) -> anyhow::Result<(PathBuf, String)> {
 pub(super) fn guest(bench: &Bench, ingot: &Ingot) -> anyhow::Result<Guest> {
     let directory = bench.directory.join("peer");
     let tree = directory.join("root");
-    if !directory.join("complete").exists() {
-        if directory.exists() {
-            fs_err::remove_dir_all(&directory)?;
-        }
-        fs_err::create_dir_all(&tree)?;
-        bench.tools.unpack_closure(PACKAGES, &tree, &bench.progress)?;
-        configure(bench, &tree)?;
-        fs_err::write(directory.join("complete"), "")?;
-    }
+    unpack(&bench.tools, &bench.progress, &[], &directory)?;
     fs_err::copy(bench.probe()?, tree.join("usr/sbin/ingot-bench-init"))?;
     mark_updated(&tree)?;
     let image = directory.join("disk.img");
@@ -107,8 +99,29 @@ pub(super) fn guest(bench: &Bench, ingot: &Ingot) -> anyhow::Result<Guest> {
     })
 }
 
+/// Makes `directory/root` hold the peer's system with some more packages. Does nothing when it does.
+pub(super) fn unpack(
+    tools: &Tools,
+    progress: &dyn Progress,
+    more: &[&str],
+    directory: &Path,
+) -> anyhow::Result<()> {
+    if directory.join("complete").exists() {
+        return Ok(());
+    }
+    if directory.exists() {
+        fs_err::remove_dir_all(directory)?;
+    }
+    let tree = directory.join("root");
+    fs_err::create_dir_all(&tree)?;
+    let packages: Vec<&str> = PACKAGES.iter().chain(more).copied().collect();
+    tools.unpack_closure(&packages, &tree, progress)?;
+    configure(tools, progress, &tree)?;
+    Ok(fs_err::write(directory.join("complete"), "")?)
+}
+
 /// Does what the maintainer scripts of the packages would have done, as far as this system needs it.
-fn configure(bench: &Bench, tree: &Path) -> anyhow::Result<()> {
+fn configure(tools: &Tools, progress: &dyn Progress, tree: &Path) -> anyhow::Result<()> {
     for (path, text) in FILES {
         let path = tree.join(path);
         fs_err::create_dir_all(path.parent().unwrap_or(tree))?;
@@ -123,7 +136,7 @@ fn configure(bench: &Bench, tree: &Path) -> anyhow::Result<()> {
     }
     fs_err::copy(tree.join("usr/share/base-passwd/passwd.master"), tree.join("etc/passwd"))?;
     fs_err::copy(tree.join("usr/share/base-passwd/group.master"), tree.join("etc/group"))?;
-    let (modules, release) = modules(bench)?;
+    let (modules, release) = modules(tools, progress)?;
     workspace::run(Command::new("cp").arg("-a").arg(modules).arg(tree.join("usr/lib")))?;
     workspace::run(inside(tree, "depmod").arg("-b").arg(tree).arg(&release))?;
     // The only program of the tree that is static.
@@ -144,7 +157,7 @@ fn inside(tree: &Path, program: &str) -> Command {
 }
 
 /// Tells systemd that `/etc` and `/var` belong to this `/usr`, as after any boot but the first.
-fn mark_updated(tree: &Path) -> anyhow::Result<()> {
+pub(super) fn mark_updated(tree: &Path) -> anyhow::Result<()> {
     for path in ["etc/.updated", "var/.updated"] {
         fs_err::write(tree.join(path), "")?;
     }

@@ -1,0 +1,91 @@
+//! Prepares what the suites of the CRI need: critest and crictl, the images they pull, and the runtime they are compared with.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use ingot_image_builder::progress::Terminal;
+use ingot_image_builder::tools::Tools;
+use ingot_qemu_tests::registry::Registry;
+use ingot_qemu_tests::report::Report;
+use ingot_qemu_tests::suites::{self, CriKit, SUITES};
+
+use super::{Args, PROFILE, cri_tools, images};
+use crate::bench::containerd;
+use crate::{image, workspace};
+
+/// Where the words of a kernel command line that are not the node's own begin with something else.
+const OWN_WORD: &str = "ingot.";
+
+/// What the suites called `names` need, all when there are none; `None` when none of them needs anything. Without critest the rest
+/// is still prepared: the report tells what could not be had, and in CI that is a failure.
+pub(super) fn kit(
+    tools: &Tools,
+    names: &[String],
+    args: &Args,
+    report: &Report,
+) -> anyhow::Result<Option<CriKit>> {
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+    if !SUITES.iter().any(|suite| suite.needs_cri() && wanted(suite.name)) {
+        return Ok(None);
+    }
+    let cri_tools = match cri_tools::ensure() {
+        Ok(found) => Some(found),
+        Err(error) if std::env::var_os("CI").is_some() => {
+            return Err(error.context("critest must run in CI"));
+        }
+        Err(error) => {
+            report.last_word(&format!("critest and crictl were not run: {error:#}"));
+            None
+        }
+    };
+    let workload = workload()?;
+    let progress = Terminal::new();
+    let images = images::ensure(tools, &workload, cri_tools.as_ref(), &progress)
+        .context("make the container images of the tests")?;
+    let focus = args.focus.clone();
+    Ok(Some(CriKit { images, has_cri_tools: cri_tools.is_some(), focus }))
+}
+
+/// The test program, for container images. Without slow optimisation: it does next to nothing.
+pub(crate) fn workload() -> anyhow::Result<PathBuf> {
+    let words =
+        ["build", "--quiet", "--locked", "--profile", "quick", "--package", "ingot-workload"];
+    workspace::run(workspace::cargo().args(words))?;
+    Ok(workspace::target().join("x86_64-unknown-linux-gnu/quick/workload"))
+}
+
+/// Runs critest in a machine with Debian's containerd, to see what the harness and its images are worth.
+pub(super) fn against_containerd(
+    tools: &Tools,
+    args: &Args,
+    report: &Report,
+) -> anyhow::Result<()> {
+    let kit = kit(tools, &["critest".to_owned()], args, report)?.context("nothing to run")?;
+    let artifacts = image::artifacts(tools, PROFILE, args.quick)?;
+    let line = artifacts.image.command_line()?;
+    let kernel_words: Vec<&str> =
+        line.split_whitespace().filter(|word| !word.starts_with(OWN_WORD)).collect();
+    let bench = workspace::target().join("bench");
+    let progress = Terminal::new();
+    let image = containerd::image(
+        tools,
+        &progress,
+        &bench,
+        &workload()?,
+        &artifacts.image.kernel(),
+        &kernel_words.join(" "),
+    )?;
+    drop(progress);
+    let registry = Registry::start(&kit.images)?;
+    let builder = containerd::machine(&artifacts, &image, &registry);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    runtime.block_on(async {
+        let mut machine = builder.boot().await?;
+        suites::critest_against(&mut machine, containerd::SOCKET, &kit, &report.suite("peer"))
+            .await;
+        Ok(())
+    })
+}
