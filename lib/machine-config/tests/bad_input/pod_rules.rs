@@ -126,7 +126,7 @@ fn only_sidecars_are_probed_before_the_containers_start() {
 #[test]
 fn a_volume_has_one_source_and_never_the_nodes_secrets() {
     check_pod(
-        &(container("args: [a]")
+        &(container("volumeMounts: [{name: run, mountPath: /run}]")
             + "  volumes:\n    - {name: none}\n    - {name: two, emptyDir: {}, hostPath: {path: /srv}}\n    - {name: root, hostPath: {path: /}}\n    - {name: run, hostPath: {path: /run}}\n    - {name: pki, hostPath: {path: /state//ingot/./pki}}\n    - {name: fine, hostPath: {path: /run/other}}\n    - {name: kind, projected: {sources: [{}]}}\n    - {name: twice, configMap: {name: x, optional: true, items: [{key: a, path: p}, {key: b, path: p}, {key: c, path: ..p}]}}\n"),
         expect![[r#"
             14:7 spec.volumes[0]: has no source
@@ -135,8 +135,8 @@ fn a_volume_has_one_source_and_never_the_nodes_secrets() {
                 remove all but one
             16:37 spec.volumes[2].hostPath.path: "/" would show the pod what the node keeps in /state
                 use another directory, like "/var/data"
-            17:36 spec.volumes[3].hostPath.path: "/run" would show the pod what the node keeps in /run/ingot
-                use another directory, like "/var/data"
+            17:36 spec.volumes[3].hostPath.path: "/run" would make the pod as good as the node through /run/ingot
+                use another directory, or make every container that mounts it privileged
             18:36 spec.volumes[4].hostPath.path: "/state/ingot/pki" would show the pod what the node keeps in /state
                 use another directory, like "/var/data"
             20:42 spec.volumes[6].projected.sources[0]: has no source

@@ -9,8 +9,11 @@ use crate::v1::pod::{
 };
 use crate::validate::similar;
 
-/// What no pod may see: the node's keys and configs, and what the agent keeps about pods, their secrets included.
-const NODE_SECRETS: [&str; 3] = ["/state", "/run/ingot", "/var/lib/ingot"];
+/// What no pod may see: the node's keys and configs, and what the agent keeps about pods.
+const NODE_SECRETS: [&str; 2] = ["/state", "/var/lib/ingot"];
+
+/// What only a container that is as good as the node may see: sockets of the agent, and what pods hold in memory.
+const NODE_SOCKETS: [&str; 1] = ["/run/ingot"];
 
 pub(super) fn check(findings: &mut Vec<Finding>, spec: &PodSpec) {
     let names: Vec<_> = spec.volumes.iter().map(|volume| &volume.name).collect();
@@ -39,7 +42,12 @@ fn source(findings: &mut Vec<Finding>, path: &str, volume: &Volume, spec: &PodSp
         findings.push(Finding::new(path, "is nothing, so that no byte would fit", hint));
     }
     if let Some(host) = &volume.host_path {
-        host_path(findings, &format!("{path}.hostPath.path"), &host.path);
+        let mounts = |container: &&Container| {
+            container.volume_mounts.iter().any(|mount| mount.name == volume.name)
+        };
+        let mut users = spec.init_containers.iter().chain(&spec.containers).filter(mounts);
+        let privileged = users.all(|container| container.security_context.privileged);
+        host_path(findings, &format!("{path}.hostPath.path"), &host.path, privileged);
     }
     if let Some(map) = &volume.config_map {
         items(findings, &format!("{path}.configMap"), &map.items);
@@ -69,17 +77,21 @@ fn source(findings: &mut Vec<Finding>, path: &str, volume: &Volume, spec: &PodSp
     }
 }
 
-fn host_path(findings: &mut Vec<Finding>, path: &str, host: &str) {
+fn host_path(findings: &mut Vec<Finding>, path: &str, host: &str, privileged: bool) {
     let host = plain(host);
     // A directory above them would show them just as well.
     let around = |inner: &str, outer: &str| {
         outer == "/" || inner == outer || inner.starts_with(&format!("{outer}/"))
     };
-    if let Some(secret) =
-        NODE_SECRETS.iter().find(|secret| around(&host, secret) || around(secret, &host))
-    {
+    let shows = |secret: &&&str| around(&host, secret) || around(secret, &host);
+    if let Some(secret) = NODE_SECRETS.iter().find(shows) {
         let message = format!("\"{host}\" would show the pod what the node keeps in {secret}");
         findings.push(Finding::new(path, message, "use another directory, like \"/var/data\""));
+    } else if let Some(sockets) = NODE_SOCKETS.iter().find(shows).filter(|_| !privileged) {
+        let message =
+            format!("\"{host}\" would make the pod as good as the node through {sockets}");
+        let hint = "use another directory, or make every container that mounts it privileged";
+        findings.push(Finding::new(path, message, hint));
     }
 }
 
