@@ -14,6 +14,9 @@ use crate::wait;
 pub const RUNNER: &str = "mirror.test/ingot/critest:latest";
 /// Folder of the machine for critest's files and reports. On a tmpfs that is the same in the runner as outside.
 const FOLDER: &str = "/run/critest";
+/// What the toolbox does: it also mounts what profiles of AppArmor are loaded through, where nobody has.
+const PREPARE: &str = "mkdir -p /run/critest; grep -q ' /sys/kernel/security ' /proc/mounts || \
+                       mount -t securityfs securityfs /sys/kernel/security; exec sleep 100000";
 /// How often a running shard is asked for.
 const POLL: Duration = Duration::from_secs(2);
 
@@ -71,8 +74,7 @@ impl Runner {
         cri.pull(RUNNER).await?;
         let config = cri::node_sandbox("critest");
         let sandbox = cri.run_sandbox(&config).await.context("start the sandbox for critest")?;
-        let tools =
-            container("toolbox", &["sh", "-c", &format!("mkdir -p {FOLDER}; sleep 100000")]);
+        let tools = container("toolbox", &["sh", "-c", PREPARE]);
         let toolbox = cri.create(&sandbox, &tools, &config).await?;
         cri.start(&toolbox).await?;
         Ok(Self { cri, config, sandbox, toolbox, socket: socket.to_owned() })

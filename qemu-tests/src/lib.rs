@@ -47,6 +47,7 @@ pub mod disk;
 pub mod documents;
 mod evidence;
 pub mod faults;
+pub mod leaks;
 pub mod machine;
 mod ports;
 pub mod qemu;

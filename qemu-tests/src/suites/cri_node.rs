@@ -12,6 +12,9 @@ use crate::documents;
 use crate::machine::{Firmware, Machine};
 use crate::registry::Registry;
 
+/// Where the node's CRI listens.
+pub(crate) const SOCKET: &str = "/run/ingot/cri.sock";
+
 /// Boots a node called `name` and waits until it runs. The registry must live as long as the node pulls.
 pub(crate) async fn boot(
     artifacts: &Artifacts,

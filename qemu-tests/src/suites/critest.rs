@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
+use super::cri_node::SOCKET;
 use super::{Context, CriKit};
 use crate::cri::{Cri, RELAY_PORT};
 use crate::critest::{Outcome, Runner, Shard, Spec, by_group};
@@ -36,9 +37,6 @@ const LANES: [&[&str]; 2] = [
         "streaming_linux.go",
     ],
 ];
-
-/// Where the node's CRI listens.
-const SOCKET: &str = "/run/ingot/cri.sock";
 
 /// Runs the suite.
 pub(super) async fn run(context: &Context, report: &Report) {

@@ -4,15 +4,20 @@
 mod agent_crash;
 mod api;
 mod boot;
+mod churn;
 mod config;
+mod cri_crash;
 mod cri_node;
+mod crictl;
 mod critest;
+mod density;
 mod hardening;
 mod pods;
 mod power_cut;
 mod quotas;
 mod verity;
 
+pub use crictl::session as crictl_session;
 pub use critest::against as critest_against;
 
 use std::path::PathBuf;
@@ -74,6 +79,10 @@ enum Kind {
     PowerCut,
     Verity,
     Critest,
+    Crictl,
+    Density,
+    Churn,
+    CriCrash,
 }
 
 impl Suite {
@@ -85,7 +94,10 @@ impl Suite {
     /// Whether it needs a [`CriKit`].
     #[must_use]
     pub fn needs_cri(&self) -> bool {
-        matches!(self.kind, Kind::Critest)
+        matches!(
+            self.kind,
+            Kind::Critest | Kind::Crictl | Kind::Density | Kind::Churn | Kind::CriCrash
+        )
     }
 }
 
@@ -125,9 +137,29 @@ pub const SUITES: &[Suite] = &[
     },
     Suite { name: "verity", about: "a tampered root block is never served", kind: Kind::Verity },
     Suite {
+        name: "crictl",
+        about: "the command line for container runtimes, as it is",
+        kind: Kind::Crictl,
+    },
+    Suite {
         name: "critest",
         about: "the Kubernetes project's tests of container runtimes",
         kind: Kind::Critest,
+    },
+    Suite {
+        name: "density",
+        about: "many pods on a small node, and what they cost",
+        kind: Kind::Density,
+    },
+    Suite {
+        name: "churn",
+        about: "very many containers come and go, and nothing of them stays",
+        kind: Kind::Churn,
+    },
+    Suite {
+        name: "cri_crash",
+        about: "the agent is killed under a client of the CRI",
+        kind: Kind::CriCrash,
     },
 ];
 
@@ -158,6 +190,10 @@ pub async fn run(context: &Context, names: &[String], report: &Report) {
                 Kind::AgentCrash => Box::pin(agent_crash::run(context, &report)).await,
                 Kind::PowerCut => Box::pin(power_cut::run(context, &report)).await,
                 Kind::Verity => Box::pin(verity::run(context, &report)).await,
+                Kind::Density => Box::pin(density::run(context, &report)).await,
+                Kind::Churn => Box::pin(churn::run(context, &report)).await,
+                Kind::CriCrash => Box::pin(cri_crash::run(context, &report)).await,
+                Kind::Crictl => Box::pin(crictl::run(context, &report)).await,
                 Kind::Critest => Box::pin(critest::run(context, &report)).await,
                 _ => {}
             }

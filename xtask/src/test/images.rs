@@ -25,10 +25,11 @@ const PACKAGES: &[&str] = &[
     "zlib1g",
     "util-linux",
     "apparmor",
+    "bsdutils",
 ];
 
 /// Changes whenever the recipes below do.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Users of all images: those that critest asks for by name.
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www-data:/var/www:/bin/false\n\
@@ -178,6 +179,7 @@ impl Parts {
         let Some(tools) = &self.cri_tools else { return Ok(()) };
         let mut files = self.libraries(&["libc6"])?;
         files.copy("usr/bin/ipcmk", 0o755, &self.package("util-linux")?.join("usr/bin/ipcmk"))?;
+        files.copy("usr/bin/script", 0o755, &self.package("bsdutils")?.join("usr/bin/script"))?;
         let parser = self.package("apparmor")?.join("usr/sbin/apparmor_parser");
         files.copy("usr/sbin/apparmor_parser", 0o755, &parser)?;
         files.file("usr/bin/sudo", 0o755, "#!/bin/sh\nexec \"$@\"\n");

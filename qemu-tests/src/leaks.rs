@@ -1,0 +1,140 @@
+//! What a node holds at a moment, counted from outside the runtime: mounts, cgroups, network links, open files, files of its own. Two counts
+//! show what was left behind in between. A library for suites; it decides nothing about how much is too much.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, bail};
+
+use crate::client::Api;
+
+/// Folders in which the node keeps what belongs to pods. What is pulled stays on purpose.
+const FOLDERS: &[&str] = &["/run/ingot", "/var/lib/ingot"];
+/// Parts of paths that change without anything being left behind: logs, journals of the agent, and the image store.
+const IGNORED: &[&str] = &["/log", "/images/", "/layers/", "/blobs/", ".tmp", "/cri.sock"];
+/// A list longer than this is cut in messages.
+const SHOWN: usize = 12;
+/// Connections of the tests themselves come and go.
+const OWN_DESCRIPTORS: usize = 6;
+
+/// One count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Mount points of PID 1's namespace, pinned namespaces among them.
+    pub mounts: BTreeSet<String>,
+    /// Every cgroup.
+    pub cgroups: BTreeSet<String>,
+    /// Network links of the node.
+    pub links: BTreeSet<String>,
+    /// Files and folders that belong to pods.
+    pub files: BTreeSet<String>,
+    /// Open files of the agent.
+    pub agent_descriptors: usize,
+    /// Open files of PID 1, which keeps some for the agent.
+    pub init_descriptors: usize,
+}
+
+impl Held {
+    /// Counts now.
+    pub async fn count(api: &mut Api) -> anyhow::Result<Self> {
+        let agent = agent(api).await?;
+        let mounts = api.read_text("/proc/1/mountinfo").await?;
+        let cgroups = api.cgroups("").await?;
+        let mut files = BTreeSet::new();
+        for folder in FOLDERS {
+            for file in api.files(folder).await? {
+                if !IGNORED.iter().any(|word| file.path.contains(word)) {
+                    files.insert(file.path);
+                }
+            }
+        }
+        let links = api.files("/sys/class/net").await?;
+        Ok(Self {
+            mounts: mounts.lines().filter_map(mount_point).collect(),
+            cgroups: cgroups.into_iter().map(|cgroup| cgroup.path).collect(),
+            links: links.into_iter().map(|link| link.path).collect(),
+            files,
+            agent_descriptors: api.files(&format!("/proc/{agent}/fd")).await?.len(),
+            init_descriptors: api.files("/proc/1/fd").await?.len(),
+        })
+    }
+
+    /// An error that names what there is now and was not before.
+    pub fn compare(&self, now: &Self) -> anyhow::Result<()> {
+        let mut leaked = Vec::new();
+        for (what, before, after) in [
+            ("mounts", &self.mounts, &now.mounts),
+            ("cgroups", &self.cgroups, &now.cgroups),
+            ("network links", &self.links, &now.links),
+            ("files", &self.files, &now.files),
+        ] {
+            let new: Vec<&String> = after.difference(before).collect();
+            if !new.is_empty() {
+                let shown = &new[..new.len().min(SHOWN)];
+                leaked.push(format!("{} {what}: {shown:?}", new.len()));
+            }
+        }
+        for (whose, before, after) in [
+            ("the agent", self.agent_descriptors, now.agent_descriptors),
+            ("PID 1", self.init_descriptors, now.init_descriptors),
+        ] {
+            if after > before + OWN_DESCRIPTORS {
+                leaked.push(format!("open files of {whose}: {before} before, {after} now"));
+            }
+        }
+        if !leaked.is_empty() {
+            bail!("left behind: {}", leaked.join("; "));
+        }
+        Ok(())
+    }
+}
+
+/// Id of the agent's process.
+pub async fn agent(api: &mut Api) -> anyhow::Result<i32> {
+    let services = api.services().await?;
+    let agent = services.into_iter().find(|service| service.name == "ingotd");
+    agent.map(|agent| agent.pid).filter(|pid| *pid > 0).context("PID 1 runs no agent")
+}
+
+/// Proportional set size of a process in KiB.
+pub async fn memory_kib(api: &mut Api, process: i32) -> anyhow::Result<u64> {
+    let text = api.read_text(&format!("/proc/{process}/smaps_rollup")).await?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    number.context("no Pss in smaps_rollup")?.parse().context("read Pss")
+}
+
+/// The mount point of a line of mountinfo, with what is mounted: namespaces share a type but not a root.
+fn mount_point(line: &str) -> Option<String> {
+    let mut words = line.split(' ');
+    let (root, point) = (words.nth(3)?, words.next()?);
+    Some(format!("{point} ({root})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Held, mount_point};
+
+    #[test]
+    fn what_is_new_is_named_and_what_went_away_is_not() {
+        let set = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let held = |cgroups: &[&str], agent_descriptors| Held {
+            mounts: set(&["/"]),
+            cgroups: set(cgroups),
+            links: set(&["lo"]),
+            files: set(&[]),
+            agent_descriptors,
+            init_descriptors: 9,
+        };
+        let before = held(&["pods", "pods/a"], 20);
+        assert!(before.compare(&held(&["pods"], 22)).is_ok());
+        let error = before.compare(&held(&["pods", "pods/b"], 90)).expect_err("two leaks");
+        let text = error.to_string();
+        assert!(text.contains("pods/b") && text.contains("20 before, 90 now"), "{text}");
+    }
+
+    #[test]
+    fn a_mount_is_named_by_where_it_is_and_what_it_shows() {
+        let line = "36 35 0:4 net:[4026532000] /run/ingot/x rw shared:2 - nsfs nsfs rw";
+        assert_eq!(mount_point(line).as_deref(), Some("/run/ingot/x (net:[4026532000])"));
+    }
+}

@@ -1,0 +1,107 @@
+//! Suite `churn`: very many containers, one after the other. Afterwards the node is as it was.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use futures::future::try_join_all;
+
+use super::density::IMAGE;
+use super::{Context, cri_node};
+use crate::cri::{self, Cri, RELAY_PORT, v1};
+use crate::leaks::{self, Held};
+use crate::machine::Machine;
+use crate::report::Report;
+use crate::wait;
+
+/// Containers in a short run and in a full one.
+const CONTAINERS: (usize, usize) = (200, 10_000);
+/// Sandboxes they run in, side by side.
+const LANES: usize = 4;
+/// What the agent may have grown by: what its allocator keeps, not what it holds for containers.
+const GROWTH_KIB: u64 = 1024;
+/// A container that exits at once has exited.
+const EXIT_LIMIT: Duration = Duration::from_secs(120);
+
+/// Runs the suite.
+pub(super) async fn run(context: &Context, report: &Report) {
+    let Some(kit) = &context.cri else { return };
+    let count = if context.full { CONTAINERS.1 } else { CONTAINERS.0 };
+    let (mut machine, _registry) =
+        match cri_node::boot(&context.artifacts, kit, "churn", 1024).await {
+            Ok(booted) => booted,
+            Err(error) => {
+                return report.check_alone("a node with a CRI boots", async { Err(error) }).await;
+            }
+        };
+    let mut before = None;
+    report
+        .check("the first containers come and go", &mut machine, async |machine| {
+            containers(machine, LANES * 5).await?;
+            before = Some(count_all(machine).await?);
+            Ok(())
+        })
+        .await;
+    let Some((held, memory_kib)) = before else { return };
+    let name = format!("{count} containers are created, run, exit with their code and are removed");
+    report.check(&name, &mut machine, async |machine| containers(machine, count).await).await;
+    report
+        .check("mounts, cgroups, files and memory are back", &mut machine, async |machine| {
+            let (_, now_kib) = wait::until("nothing to be left", EXIT_LIMIT, async || {
+                let now = count_all(machine).await?;
+                held.compare(&now.0)?;
+                Ok(Some(now))
+            })
+            .await?;
+            report.note(&format!("agent: {memory_kib} KiB before, {now_kib} KiB after"));
+            let limit = memory_kib + GROWTH_KIB;
+            ensure!(now_kib <= limit, "the agent grew from {memory_kib} to {now_kib} KiB");
+            Ok(())
+        })
+        .await;
+}
+
+async fn count_all(machine: &Machine) -> anyhow::Result<(Held, u64)> {
+    let mut api = machine.api()?;
+    let agent = leaks::agent(&mut api).await?;
+    Ok((Held::count(&mut api).await?, leaks::memory_kib(&mut api, agent).await?))
+}
+
+/// `count` containers in a few sandboxes that are removed at the end.
+async fn containers(machine: &mut Machine, count: usize) -> anyhow::Result<()> {
+    let mut cri = Cri::wait_at(machine.forwarded(RELAY_PORT)?).await?;
+    cri.pull(IMAGE).await?;
+    let lanes = (0..LANES).map(|lane| one_lane(cri.clone(), lane, count / LANES));
+    try_join_all(lanes).await.map(drop)
+}
+
+async fn one_lane(mut cri: Cri, lane: usize, count: usize) -> anyhow::Result<()> {
+    let config = cri::sandbox(&format!("lane-{lane}"));
+    let sandbox = cri.run_sandbox(&config).await?;
+    for number in 0..count {
+        // Never 0: a made-up success is noticed.
+        let code = 1 + number % 100;
+        one(&mut cri, &sandbox, &config, code)
+            .await
+            .with_context(|| format!("container {number} of lane {lane}"))?;
+    }
+    cri.remove_sandbox(&sandbox).await
+}
+
+async fn one(
+    cri: &mut Cri,
+    sandbox: &str,
+    config: &v1::PodSandboxConfig,
+    code: usize,
+) -> anyhow::Result<()> {
+    let text = code.to_string();
+    let main = cri::container("main", IMAGE, &["/workload", "exit", &text]);
+    let id = cri.create(sandbox, &main, config).await?;
+    cri.start(&id).await?;
+    let status = wait::until("a container to exit", EXIT_LIMIT, async || {
+        let status = cri.status(&id).await?;
+        Ok((status.state() == v1::ContainerState::ContainerExited).then_some(status))
+    })
+    .await?;
+    ensure!(status.exit_code == i32::try_from(code)?, "it exited with {}", status.exit_code);
+    cri.remove(&id).await
+}
