@@ -39,7 +39,7 @@ impl Context {
         boot_id: String,
         events: broadcast::Sender<Event>,
     ) -> Self {
-        let network = Network::new(config.pod_subnets.clone());
+        let network = Network::new(&config);
         Self {
             config,
             pid1,

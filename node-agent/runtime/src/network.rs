@@ -1,20 +1,33 @@
-//! The pod network: a bridge on the node, one veth pair per pod, addresses from the configured subnets.
+//! The pod network: a bridge on the node, one veth pair per pod, addresses from the configured subnets, and the rules that let
+//! pods out and the node's ports in.
 //!
-//! A pod's addresses are in its record before they are used, so the set of leases is rebuilt from records. It changes no
-//! link but its own.
+//! What a pod has (addresses, ports) is in its record before it is used, so all this is rebuilt from records. It changes no
+//! link and no table but its own.
 
+mod firewall;
 mod kernel;
 mod lease;
+mod nft;
+mod ports;
+mod uplink;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ingot_linux::netns::NetnsError;
 use sha2::{Digest as _, Sha256};
 
-use crate::engine::Subnet;
+use crate::config::{PortMapping, SandboxConfig};
+use crate::engine::{EngineConfig, Subnet};
+use crate::report::chain;
+
+/// Name of the bridge.
+const BRIDGE: &str = "ingot0";
+
+/// Name of the pod's end of its link.
+const INSIDE: &str = "eth0";
 
 /// Why a pod could not be connected or disconnected.
 #[derive(Debug, thiserror::Error)]
@@ -55,84 +68,272 @@ pub(crate) enum NetworkError {
         #[source]
         source: std::io::Error,
     },
+    /// The rules could not be changed.
+    #[error("change the rules of the pod network")]
+    Firewall(#[from] nft::NftError),
+    /// A port of the node is not to be had.
+    #[error("lead a port of the node to the pod")]
+    Port(#[from] ports::PortError),
+    /// The blocking work was cut off: the agent ends.
+    #[error("the agent is ending")]
+    Ending,
 }
 
-/// The bridge and who has which address.
+/// The bridge, who has which address, and which port leads to whom. Cheap to clone; all clones are the same network.
+#[derive(Clone)]
 pub(crate) struct Network {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    load_module: Arc<dyn Fn(&str) + Send + Sync>,
+    state: Mutex<State>,
+    /// One connection for everything outside of namespaces; none before the first use, and after it failed.
+    kernel: Mutex<Option<kernel::Kernel>>,
+    /// Index of the bridge, once it is as it should be. Two pods at a time would both try to make it.
+    bridge: tokio::sync::Mutex<Option<u32>>,
+    /// Whether the table says what the state says. Held while it is changed.
+    firewall: tokio::sync::Mutex<bool>,
+}
+
+#[derive(Default)]
+struct State {
     subnets: Vec<Subnet>,
-    leases: Mutex<HashMap<String, Vec<IpAddr>>>,
-    /// Two pods at a time would both try to make the bridge.
-    bridge: tokio::sync::Mutex<()>,
+    leases: HashMap<String, Vec<IpAddr>>,
+    /// The addresses given last, at most one for each subnet.
+    last: Vec<IpAddr>,
+    ports: ports::Ports,
+}
+
+impl State {
+    fn lease(&mut self, key: &str, subnets: &[Subnet]) -> Result<Vec<IpAddr>, NetworkError> {
+        if subnets.is_empty() {
+            return Err(NetworkError::NoSubnet);
+        }
+        self.leases.remove(key);
+        let taken: HashSet<IpAddr> = self.leases.values().flatten().copied().collect();
+        let mut picked = Vec::new();
+        for subnet in subnets {
+            let last = self.last.iter().copied().find(|last| lease::contains(*subnet, *last));
+            let free = lease::next_free(*subnet, &taken, last);
+            let Subnet { address, prefix } = *subnet;
+            let free = free.ok_or(NetworkError::Exhausted { address, prefix })?;
+            self.last.retain(|last| !lease::contains(*subnet, *last));
+            self.last.push(free);
+            picked.push(free);
+        }
+        self.leases.insert(key.to_owned(), picked.clone());
+        Ok(picked)
+    }
 }
 
 impl Network {
-    pub(crate) fn new(subnets: Vec<Subnet>) -> Self {
-        Self { subnets, leases: Mutex::default(), bridge: tokio::sync::Mutex::default() }
+    pub(crate) fn new(config: &EngineConfig) -> Self {
+        let state = State { subnets: config.pod_subnets.clone(), ..State::default() };
+        let inner = Inner {
+            load_module: config.load_module.clone(),
+            state: Mutex::new(state),
+            kernel: Mutex::default(),
+            bridge: tokio::sync::Mutex::default(),
+            firewall: tokio::sync::Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
-    /// Picks free addresses for a pod, one per subnet. They are the pod's until [`Network::release`].
-    pub(crate) fn lease(&self, uid: &str) -> Result<Vec<IpAddr>, NetworkError> {
-        if self.subnets.is_empty() {
-            return Err(NetworkError::NoSubnet);
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Picks free addresses for a sandbox, one per subnet. They are its own until [`Network::release`].
+    pub(crate) fn lease(&self, key: &str) -> Result<Vec<IpAddr>, NetworkError> {
+        let mut state = self.state();
+        let subnets = state.subnets.clone();
+        state.lease(key, &subnets)
+    }
+
+    /// Takes addresses and ports that a record says a sandbox of this boot has. Its connections are open, so nothing of it
+    /// is refused. [`Network::resume`] comes after the last.
+    pub(crate) fn adopt(&self, key: &str, addresses: &[IpAddr], mappings: &[PortMapping]) {
+        let mut state = self.state();
+        state.leases.insert(key.to_owned(), addresses.to_vec());
+        match ports::resolve(addresses, mappings) {
+            Ok(ports) if ports.is_empty() => {}
+            Ok(ports) => state.ports.adopt(key, key, ports),
+            Err(error) => tracing::warn!(key, error = chain(&error), "adopt the ports of a pod"),
         }
-        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
-        leases.remove(uid);
-        let taken: Vec<IpAddr> = leases.values().flatten().copied().collect();
-        let mut picked = Vec::new();
-        for subnet in &self.subnets {
-            let free = lease::first_free(*subnet, &taken);
-            let Subnet { address, prefix } = *subnet;
-            picked.push(free.ok_or(NetworkError::Exhausted { address, prefix })?);
+    }
+
+    /// Takes over where a former agent stopped, once every sandbox is adopted.
+    pub(crate) async fn resume(&self) {
+        let nobody = self.state().leases.is_empty();
+        if nobody {
+            return;
         }
-        leases.insert(uid.to_owned(), picked.clone());
-        Ok(picked)
+        let mut in_sync = self.inner.firewall.lock().await;
+        match self.replace_rules().await {
+            Ok(()) => *in_sync = true,
+            // The next change tries again; what is there until then is from the former agent.
+            Err(error) => tracing::error!(error = chain(&error), "take over the pod network"),
+        }
     }
 
-    /// Takes addresses that a record says a pod has.
-    pub(crate) fn adopt(&self, uid: &str, addresses: &[IpAddr]) {
-        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
-        leases.insert(uid.to_owned(), addresses.to_vec());
+    /// Gives the addresses of a sandbox back.
+    pub(crate) fn release(&self, key: &str) {
+        self.state().leases.remove(key);
     }
 
-    /// Gives the addresses of a pod back.
-    pub(crate) fn release(&self, uid: &str) {
-        self.leases.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
-    }
-
-    /// Connects a pod's namespace to the bridge.
+    /// Connects a sandbox's namespace to the bridge, and leads its ports of the node to it.
     pub(crate) async fn attach(
         &self,
-        uid: &str,
+        key: &str,
+        namespace: &Path,
+        addresses: &[IpAddr],
+        config: &SandboxConfig,
+    ) -> Result<Vec<IpAddr>, NetworkError> {
+        let ports = ports::resolve(addresses, &config.ports)?;
+        self.connect(key, namespace, addresses).await?;
+        let name = format!("{}/{}", config.namespace, config.name);
+        self.open_ports(key, &name, &ports).await?;
+        Ok(addresses.to_vec())
+    }
+
+    /// Takes a sandbox's link and ports away; none is fine.
+    pub(crate) async fn detach(&self, key: &str) -> Result<(), NetworkError> {
+        self.close_ports(key).await?;
+        self.kernel()?.remove(&veth_name(key)).await.inspect_err(|error| self.reconnect(error))
+    }
+
+    async fn connect(
+        &self,
+        key: &str,
         namespace: &Path,
         addresses: &[IpAddr],
     ) -> Result<(), NetworkError> {
-        let kernel = kernel::Kernel::connect()?;
-        let bridge = {
-            let _alone = self.bridge.lock().await;
-            kernel.bridge(&self.subnets).await?
+        let bridge = self.bridge().await?;
+        let kernel = self.kernel()?;
+        let subnets = self.state().subnets.clone();
+        let of = |address: &IpAddr| {
+            subnets.iter().find(|subnet| lease::contains(**subnet, *address)).copied()
         };
-        kernel.veth(&veth_name(uid), bridge, namespace).await?;
-        let own: Vec<(IpAddr, u8)> = addresses
-            .iter()
-            .filter_map(|address| {
-                let same = |subnet: &&Subnet| subnet.address.is_ipv4() == address.is_ipv4();
-                Some((*address, self.subnets.iter().find(same)?.prefix))
-            })
-            .collect();
+        let mac = lease::mac(addresses);
+        let linked = kernel.veth(&veth_name(key), bridge, namespace, mac).await;
+        linked.inspect_err(|error| self.reconnect(error))?;
+        let own: Vec<(IpAddr, u8)> =
+            addresses.iter().filter_map(|address| Some((*address, of(address)?.prefix))).collect();
         let gateways: Vec<IpAddr> =
-            self.subnets.iter().filter_map(|subnet| lease::gateway(*subnet)).collect();
+            addresses.iter().filter_map(|address| lease::gateway(of(address)?)).collect();
         kernel::configure_inside(namespace, &own, &gateways).await
     }
 
-    /// Takes a pod's link away; none is fine.
-    pub(crate) async fn detach(&self, uid: &str) -> Result<(), NetworkError> {
-        kernel::Kernel::connect()?.remove(&veth_name(uid)).await
+    /// The bridge with the node's addresses, and the way out behind it.
+    async fn bridge(&self) -> Result<u32, NetworkError> {
+        let mut bridge = self.inner.bridge.lock().await;
+        if let Some(index) = *bridge {
+            return Ok(index);
+        }
+        self.load_modules(&["bridge", "veth"]).await?;
+        let subnets = self.state().subnets.clone();
+        let index = self.kernel()?.bridge(&subnets).await;
+        let index = index.inspect_err(|error| self.reconnect(error))?;
+        let mut in_sync = self.inner.firewall.lock().await;
+        self.replace_rules().await?;
+        *in_sync = true;
+        *bridge = Some(index);
+        Ok(index)
+    }
+
+    fn kernel(&self) -> Result<kernel::Kernel, NetworkError> {
+        let mut kept = self.inner.kernel.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kernel) = &*kept {
+            return Ok(kernel.clone());
+        }
+        let kernel = kernel::Kernel::connect()?;
+        *kept = Some(kernel.clone());
+        Ok(kernel)
+    }
+
+    /// After a failure everything is looked at anew: the connection, and whether the bridge is there.
+    fn reconnect(&self, _: &NetworkError) {
+        *self.inner.kernel.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if let Ok(mut bridge) = self.inner.bridge.try_lock() {
+            *bridge = None;
+        }
+    }
+
+    async fn load_modules(&self, names: &'static [&'static str]) -> Result<(), NetworkError> {
+        let load = self.inner.load_module.clone();
+        // A module that cannot be loaded shows in what needs it, with a better message.
+        let loading = tokio::task::spawn_blocking(move || names.iter().for_each(|name| load(name)));
+        loading.await.map_err(|_| NetworkError::Ending)
+    }
+
+    /// Claims ports, then leads them to the sandbox. A claim that cannot be led is given back by [`Network::detach`].
+    async fn open_ports(
+        &self,
+        key: &str,
+        name: &str,
+        ports: &[ports::Port],
+    ) -> Result<(), NetworkError> {
+        if ports.is_empty() {
+            return Ok(());
+        }
+        let mut in_sync = self.inner.firewall.lock().await;
+        self.state().ports.claim(key, name, ports)?;
+        if *in_sync {
+            let ports = ports.to_vec();
+            if self.change_rules(move || firewall::add(&ports)).await.is_ok() {
+                return Ok(());
+            }
+            // Somebody changed the table, or an earlier change of ours was cut off: say everything again.
+            *in_sync = false;
+        }
+        self.replace_rules().await?;
+        *in_sync = true;
+        Ok(())
+    }
+
+    async fn close_ports(&self, key: &str) -> Result<(), NetworkError> {
+        let mut in_sync = self.inner.firewall.lock().await;
+        // Given back only after the rules are gone: nobody else may have them meanwhile, and none asks without this lock.
+        let ports = self.state().ports.release(key);
+        if ports.is_empty() {
+            return Ok(());
+        }
+        if *in_sync && self.change_rules(move || firewall::remove(&ports)).await.is_ok() {
+            return Ok(());
+        }
+        *in_sync = false;
+        self.replace_rules().await?;
+        *in_sync = true;
+        Ok(())
+    }
+
+    /// Makes the table as the state says it should be. The caller holds the lock of the firewall.
+    async fn replace_rules(&self) -> Result<(), NetworkError> {
+        self.load_modules(firewall::MODULES).await?;
+        let (subnets, ports) = {
+            let state = self.state();
+            (state.subnets.clone(), state.ports.all())
+        };
+        self.change_rules(move || firewall::replace(&subnets, &ports)).await
+    }
+
+    /// Another program may be changing its tables meanwhile, and the kernel lets us wait.
+    async fn change_rules(
+        &self,
+        change: impl FnOnce() -> Result<(), nft::NftError> + Send + 'static,
+    ) -> Result<(), NetworkError> {
+        let changed = tokio::task::spawn_blocking(change).await;
+        Ok(changed.map_err(|_| NetworkError::Ending)??)
     }
 }
 
-/// Name of the node's end of a pod's link. Link names have at most 15 bytes, uids are longer.
-fn veth_name(uid: &str) -> String {
-    let digest = Sha256::digest(uid);
-    let hex: String = digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
+/// Name of the node's end of a sandbox's link. Link names have at most 15 bytes, keys are longer.
+fn veth_name(key: &str) -> String {
+    let digest = Sha256::digest(key);
+    let hex: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     format!("pod{hex}")
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,9 +33,10 @@ pub(super) async fn recover(engine: &Engine) -> Result<(), EngineError> {
     for record in &records {
         let current = record.sandbox.as_ref().filter(|s| s.boot_id == context.boot_id);
         if let Some(sandbox) = current {
-            context.network.adopt(&record.pod.uid, &sandbox.ips);
+            context.network.adopt(&record.pod.uid, &sandbox.ips, &[]);
         }
     }
+    context.network.resume().await;
     let mut known: HashSet<String> = HashSet::new();
     let mut tasks = Vec::new();
     for record in records {
@@ -118,7 +119,7 @@ async fn leftover_containers(
 
 async fn sweep(context: std::sync::Arc<Context>, leftovers: HashSet<(String, String)>) {
     for (uid, id) in leftovers {
-        let result = container::roll_back(&context, &uid, &id).await;
+        let result = container::sweep(&context, &uid, &id).await;
         if let Err(error) = result {
             tracing::warn!(id, error = chain(&error), "remove leftover container");
         }

@@ -6,29 +6,27 @@ use std::path::{Path, PathBuf};
 
 use futures::TryStreamExt as _;
 use ingot_linux::netns;
-use rtnetlink::packet_route::link::{InfoData, InfoVeth};
+use rtnetlink::packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridgePort, InfoData, InfoPortData,
+    InfoPortKind, InfoVeth, LinkAttribute,
+};
 use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
 };
 
-use super::{NetworkError, lease};
+use super::{BRIDGE, INSIDE, NetworkError, lease, uplink};
 use crate::engine::Subnet;
-
-/// Name of the bridge.
-const BRIDGE: &str = "ingot0";
 
 /// A fixed address of its own; without one a bridge takes over that of its newest port, and pods lose their gateway
 /// whenever a pod comes or goes. Locally administered.
 const BRIDGE_MAC: [u8; 6] = [0x02, 0x69, 0x6e, 0x67, 0x6f, 0x74];
 
-/// Name of the pod's end of its link.
-const INSIDE: &str = "eth0";
-
 /// ENODEV and EEXIST, as netlink reports them.
 const NO_DEVICE: i32 = -19;
 const EXISTS: i32 = -17;
 
-/// A connection to the kernel, for one piece of work.
+/// A connection to the kernel; clones share it.
+#[derive(Clone)]
 pub(super) struct Kernel {
     handle: Handle,
 }
@@ -83,9 +81,13 @@ impl Kernel {
     /// Makes the bridge with the node's addresses, if it is not there, and lets packets through the node.
     pub(super) async fn bridge(&self, subnets: &[Subnet]) -> Result<u32, NetworkError> {
         if self.find(BRIDGE).await?.is_none() {
-            let message = LinkBridge::new(BRIDGE).address(BRIDGE_MAC.to_vec()).build();
+            // Snooping on multicast without anybody who asks for members loses the neighbour discovery of IPv6.
+            let message = LinkBridge::new(BRIDGE).mcast_snooping(false);
+            let message = message.address(BRIDGE_MAC.to_vec()).build();
             self.handle.link().add(message).execute().await.map_err(failed("make the bridge"))?;
         }
+        // Nobody else gives the first address of the subnet to anybody: probing would only keep it unusable at first.
+        let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{BRIDGE}/accept_dad"), "0");
         let index = self.expect(BRIDGE).await?;
         self.up(index).await?;
         for subnet in subnets {
@@ -94,6 +96,8 @@ impl Kernel {
             }
             forward(subnet.address.is_ipv4())?;
         }
+        // For ports of the node that lead to pods and are asked for at 127.0.0.1. The firewall keeps others from it.
+        write(format!("/proc/sys/net/ipv4/conf/{BRIDGE}/route_localnet").into(), "1")?;
         Ok(index)
     }
 
@@ -103,20 +107,57 @@ impl Kernel {
         name: &str,
         bridge: u32,
         namespace: &Path,
+        mac: [u8; 6],
     ) -> Result<(), NetworkError> {
-        self.remove(name).await?;
         let file = std::fs::File::open(namespace)
             .map_err(|source| NetworkError::Open { path: namespace.to_owned(), source })?;
-        let peer = LinkMessageBuilder::<LinkUnspec>::new()
-            .name(INSIDE)
-            .setns_by_fd(file.as_raw_fd())
-            .build();
-        let message = LinkMessageBuilder::<LinkVeth>::new(name, INSIDE)
-            .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
-            .controller(bridge)
-            .up()
-            .build();
-        self.handle.link().add(message).execute().await.map_err(failed("make the pod's link"))
+        let mtu = uplink::mtu();
+        let message = || {
+            let peer = LinkMessageBuilder::<LinkUnspec>::new()
+                .name(INSIDE)
+                .address(mac.to_vec())
+                .mtu(mtu)
+                .setns_by_fd(file.as_raw_fd())
+                .build();
+            LinkMessageBuilder::<LinkVeth>::new(name, INSIDE)
+                .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
+                .controller(bridge)
+                .mtu(mtu)
+                .build()
+        };
+        let added = match self.handle.link().add(message()).execute().await {
+            // What a former attempt left; its other end may be in a namespace that is gone.
+            Err(error) if has_code(&error, EXISTS) => {
+                self.remove(name).await?;
+                self.handle.link().add(message()).execute().await
+            }
+            other => other,
+        };
+        added.map_err(failed("make the pod's link"))?;
+        self.open_port(name).await
+    }
+
+    /// Brings the node's end of a pod's link up. It has no addresses of its own, and a pod may reach itself through it.
+    async fn open_port(&self, name: &str) -> Result<(), NetworkError> {
+        let no_address = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+        let message = |with_inet6: bool| {
+            let mut message = LinkMessageBuilder::<LinkUnspec>::default()
+                .name(name)
+                .set_port_kind(InfoPortKind::Bridge)
+                .set_port_data(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)]))
+                .up();
+            if with_inet6 {
+                let inet6 = AfSpecUnspec::Inet6(vec![no_address.clone()]);
+                message = message.append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![inet6]));
+            }
+            message.build()
+        };
+        if self.handle.link().change(message(true)).execute().await.is_ok() {
+            return Ok(());
+        }
+        // A kernel without IPv6 does not know what it is asked.
+        let changed = self.handle.link().change(message(false)).execute().await;
+        changed.map_err(failed("bring the pod's link up"))
     }
 
     /// Removes a link; none is fine.
@@ -177,9 +218,6 @@ pub(super) async fn configure_inside(
 /// Lets packets pass from link to link.
 fn forward(v4: bool) -> Result<(), NetworkError> {
     let base = PathBuf::from("/proc/sys/net");
-    let write = |path: PathBuf, value: &str| {
-        std::fs::write(&path, value).map_err(|source| NetworkError::Sysctl { path, source })
-    };
     if v4 {
         return write(base.join("ipv4/ip_forward"), "1");
     }
@@ -192,4 +230,8 @@ fn forward(v4: bool) -> Result<(), NetworkError> {
         }
     }
     write(base.join("ipv6/conf/all/forwarding"), "1")
+}
+
+fn write(path: PathBuf, value: &str) -> Result<(), NetworkError> {
+    std::fs::write(&path, value).map_err(|source| NetworkError::Sysctl { path, source })
 }
