@@ -14,8 +14,6 @@ pub struct StoreConfig {
     pub bundled: PathBuf,
     /// Certificates (PEM) of the authorities that every registry may use; an absent file means none.
     pub ca_bundle: PathBuf,
-    /// Name servers, in the format of resolv.conf(5); read anew for each pull.
-    pub resolv_conf: PathBuf,
     /// Rules for registries. The rule with the longest prefix that fits decides.
     pub registries: Vec<Registry>,
     /// Proxy for `https` and `http` requests to registries, `http://[user:password@]host:port`; empty: none.
@@ -34,7 +32,6 @@ impl Default for StoreConfig {
             root: "/var/lib/ingot/images".into(),
             bundled: "/usr/share/ingot/images".into(),
             ca_bundle: "/etc/ssl/certs/ca-certificates.crt".into(),
-            resolv_conf: "/etc/resolv.conf".into(),
             registries: Vec::new(),
             proxy: String::new(),
             no_proxy: Vec::new(),

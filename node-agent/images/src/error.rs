@@ -2,8 +2,14 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use crate::digest::Digest;
+use crate::http::HttpError;
 use crate::reference::ReferenceError;
+use crate::registry::RegistryError;
+use crate::registry::manifest::ManifestError;
+use crate::unpack::UnpackError;
 
 /// Any failure of the store.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +56,55 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// No registry gave the image.
+    #[error("fetch {reference}")]
+    Registry {
+        /// Image, normalised.
+        reference: String,
+        /// Why.
+        #[source]
+        source: Box<RegistryError>,
+    },
+    /// A document of the image is not acceptable.
+    #[error("take {reference}")]
+    Manifest {
+        /// Image, normalised.
+        reference: String,
+        /// Why.
+        #[source]
+        source: Box<ManifestError>,
+    },
+    /// A layer of the image is not acceptable, or there is no room for it.
+    #[error("unpack layer {layer} of {reference}")]
+    Unpack {
+        /// Image, normalised.
+        reference: String,
+        /// Digest of the layer as it travels.
+        layer: Digest,
+        /// Why.
+        #[source]
+        source: Box<UnpackError>,
+    },
+    /// It took too long altogether.
+    #[error("{reference} was not complete after {seconds} s")]
+    Deadline {
+        /// Image, normalised.
+        reference: String,
+        /// How long.
+        seconds: u64,
+    },
+    /// An archive of images cannot be used.
+    #[error("the archive {problem}")]
+    Archive {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Somebody else asked for the same before, and this is what it came to.
+    #[error(transparent)]
+    Joined(#[from] Arc<Error>),
+    /// A thread of the store did not start.
+    #[error("start a thread")]
+    Thread(#[source] io::Error),
     /// A thread of the store ended without an answer.
     #[error("the work on the disk was abandoned")]
     Abandoned,
@@ -83,12 +138,26 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Reference(_) => ErrorKind::Invalid,
+            Self::Reference(_) | Self::Archive { .. } => ErrorKind::Invalid,
             Self::NotHere { .. } => ErrorKind::NotFound,
             Self::Bundled { .. } => ErrorKind::Refused,
-            Self::Read { .. } | Self::Parse { .. } | Self::Write { .. } | Self::Abandoned => {
-                ErrorKind::Internal
+            Self::Registry { source, .. } => registry_kind(source),
+            Self::Manifest { .. } => ErrorKind::BadImage,
+            Self::Unpack { source, .. } => match **source {
+                UnpackError::Full { .. } | UnpackError::TooMuch(_) => ErrorKind::Exhausted,
+                UnpackError::Make { .. } | UnpackError::Stopped => ErrorKind::Internal,
+                _ => ErrorKind::BadImage,
+            },
+            Self::Deadline { .. } => ErrorKind::Deadline,
+            Self::Joined(error) => error.kind(),
+            Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                ErrorKind::Exhausted
             }
+            Self::Read { .. }
+            | Self::Parse { .. }
+            | Self::Write { .. }
+            | Self::Thread(_)
+            | Self::Abandoned => ErrorKind::Internal,
         }
     }
 
@@ -104,5 +173,16 @@ impl Error {
                 _ => "ErrImagePull",
             },
         }
+    }
+}
+
+fn registry_kind(error: &RegistryError) -> ErrorKind {
+    match error {
+        RegistryError::Http(HttpError::Timeout { .. }) => ErrorKind::Deadline,
+        RegistryError::Http(HttpError::Url { .. }) => ErrorKind::Invalid,
+        RegistryError::Http(_) | RegistryError::Status { .. } => ErrorKind::Unavailable,
+        RegistryError::Unauthorized { .. } | RegistryError::Login { .. } => ErrorKind::Unauthorized,
+        RegistryError::NotFound { .. } => ErrorKind::NotFound,
+        RegistryError::Digest { .. } | RegistryError::Length { .. } => ErrorKind::BadImage,
     }
 }

@@ -2,34 +2,28 @@
 //!
 //! A snapshot is replaced as a whole; whoever has one keeps it. Layers of an image somebody holds are never deleted.
 
-use std::collections::HashMap;
+mod disk;
+mod fetch;
+mod find;
+mod pull;
+mod state;
+
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use self::state::Inner;
 use crate::auth::Auth;
-use crate::bundled;
 use crate::config::StoreConfig;
 use crate::error::Error;
 use crate::image::Image;
-use crate::reference::Reference;
-
-/// Shortest beginning of an id that is taken for one.
-const PREFIX_MIN: usize = 3;
 
 /// Handle on the store; clones are the same store.
 #[derive(Clone, Debug)]
 pub struct ImageStore {
     inner: Arc<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    config: StoreConfig,
-    snapshot: watch::Sender<Arc<Vec<Arc<Image>>>>,
-    holds: Mutex<HashMap<String, usize>>,
 }
 
 /// How far a pull is.
@@ -46,7 +40,7 @@ pub struct Progress {
 pub struct Usage {
     /// Folder on the file system.
     pub mountpoint: PathBuf,
-    /// Bytes of all layers and documents.
+    /// Bytes of all layers.
     pub bytes: u64,
     /// Files, folders and links.
     pub inodes: u64,
@@ -69,37 +63,22 @@ impl Deref for Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let mut holds = self.inner.holds.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = holds.get_mut(&self.image.id) {
-            *count -= 1;
-            if *count == 0 {
-                holds.remove(&self.image.id);
-            }
-        }
+        self.inner.release(&self.image.id);
     }
 }
 
 impl ImageStore {
-    /// Opens the store and removes what an interrupted pull left. Layers stay until [`Self::gc`] is called: whoever
-    /// has running containers takes its [`Self::hold`]s first.
+    /// Opens the store and removes what an interrupted pull left. Images that were removed while somebody held them
+    /// stay until [`Self::gc`] is called: whoever has running containers takes its [`Self::hold`]s first.
     ///
     /// # Errors
     /// When the folder cannot be made or read.
     pub async fn open(config: StoreConfig) -> Result<Self, Error> {
-        let top = config.bundled.clone();
-        let images = tokio::task::spawn_blocking(move || bundled::list(&top))
-            .await
-            .map_err(|_| Error::Abandoned)?;
-        let images: Vec<_> = images.into_iter().map(Arc::new).collect();
-        let inner = Inner {
-            config,
-            snapshot: watch::Sender::new(Arc::new(images)),
-            holds: Mutex::default(),
-        };
+        let inner = blocking(move || Inner::open(config)).await?;
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// All images at this moment. Costs the same however many there are.
+    /// All images at this moment, the bundled ones first. Costs the same however many there are.
     #[must_use]
     pub fn list(&self) -> Arc<Vec<Arc<Image>>> {
         self.inner.snapshot.borrow().clone()
@@ -108,11 +87,11 @@ impl ImageStore {
     /// Finds an image by tag, digest, id, or the beginning of an id that only one image has.
     #[must_use]
     pub fn find(&self, reference_or_id: &str) -> Option<Arc<Image>> {
-        find(&self.list(), reference_or_id).cloned()
+        find::find(&self.list(), reference_or_id).cloned()
     }
 
     /// Fetches an image, unless it is bundled. Two calls for the same join; a call that is dropped does not stop the
-    /// work, which ends by itself.
+    /// work, which ends by itself within `timeouts.pull`.
     ///
     /// # Errors
     /// When the registry does not give the image, or the image is not acceptable, or the disk is full.
@@ -122,82 +101,56 @@ impl ImageStore {
         auth: &Auth,
         progress: Option<watch::Sender<Progress>>,
     ) -> Result<Arc<Image>, Error> {
-        let _ = (auth, progress);
-        let reference = Reference::parse(reference)?;
-        self.find(&reference.to_string())
-            .ok_or_else(|| Error::NotHere { reference: reference.to_string() })
+        pull::pull(&self.inner, reference, auth, progress).await
     }
 
     /// Removes an image with all its names. An image that is not there is removed already; the layers of one that
-    /// somebody holds go when nobody does.
+    /// somebody holds go when nobody does and [`Self::gc`] is called.
     ///
     /// # Errors
     /// For bundled images, and when the disk refuses.
     pub async fn remove(&self, reference_or_id: &str) -> Result<(), Error> {
-        match self.find(reference_or_id) {
-            Some(image) if image.pinned => {
-                Err(Error::Bundled { reference: reference_or_id.to_owned() })
-            }
-            Some(_) | None => Ok(()),
+        let Some(image) = self.find(reference_or_id) else { return Ok(()) };
+        if image.pinned {
+            return Err(Error::Bundled { reference: reference_or_id.to_owned() });
         }
+        let inner = self.inner.clone();
+        blocking(move || {
+            inner.remove(&image.id)?;
+            inner.collect().map(drop)
+        })
+        .await
     }
 
     /// What the store takes on its file system. Counted when images come and go, not when asked.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        Usage { mountpoint: self.inner.config.root.clone(), ..Usage::default() }
+        self.inner.usage()
     }
 
-    /// Deletes layers that no image has and nobody holds. Returns the bytes freed.
+    /// Deletes what no image has and nobody holds. Returns the bytes freed.
     ///
     /// # Errors
     /// When the disk refuses.
     pub async fn gc(&self) -> Result<u64, Error> {
-        Ok(0)
+        let inner = self.inner.clone();
+        blocking(move || inner.collect()).await
     }
 
-    /// Keeps the image with this id (as [`Image::id`]) until the result is dropped, even when it is removed.
+    /// Keeps the image with this id (as [`Image::id`]) until the result is dropped, even when it is removed. Finds
+    /// images that were removed before, too, as long as their layers are there.
     #[must_use]
     pub fn hold(&self, id: &str) -> Option<Hold> {
-        let image = self.list().iter().find(|image| image.id == id).cloned()?;
-        let mut holds = self.inner.holds.lock().unwrap_or_else(PoisonError::into_inner);
-        *holds.entry(image.id.clone()).or_default() += 1;
+        let image = self.inner.hold(id)?;
         Some(Hold { image, inner: self.inner.clone() })
     }
 }
 
-/// Id, name, or beginning of an id, in this order.
-fn find<'a>(images: &'a [Arc<Image>], text: &str) -> Option<&'a Arc<Image>> {
-    let digits = text.strip_prefix("sha256:").unwrap_or(text);
-    let id_of = |image: &'a Arc<Image>| image.id.strip_prefix("sha256:").unwrap_or(&image.id);
-    let hexadecimal =
-        digits.len() <= 64 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    if hexadecimal && let Some(image) = images.iter().find(|image| id_of(image) == digits) {
-        return Some(image);
-    }
-    if let Ok(reference) = Reference::parse(text)
-        && let Some(image) = images.iter().find(|image| has_name(image, &reference))
-    {
-        return Some(image);
-    }
-    if !hexadecimal || digits.len() < PREFIX_MIN {
-        return None;
-    }
-    let mut fitting = images.iter().filter(|image| id_of(image).starts_with(digits));
-    fitting.next().filter(|_| fitting.next().is_none())
-}
-
-fn has_name(image: &Image, wanted: &Reference) -> bool {
-    let is = |name: &String| {
-        Reference::parse(name).is_ok_and(|have| match wanted.digest() {
-            Some(digest) => have.digest() == Some(digest) && have.name() == wanted.name(),
-            None => have.tagged() == wanted.tagged(),
-        })
-    };
-    match wanted.digest() {
-        Some(_) => image.repo_digests.iter().any(is),
-        None => image.repo_tags.iter().any(is),
-    }
+/// Work on the disk, off the threads that must not wait.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Abandoned)?
 }
 
 #[cfg(test)]

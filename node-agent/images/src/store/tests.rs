@@ -1,5 +1,6 @@
 //! Finding images by all their names.
 
+use super::find::find;
 use super::*;
 
 fn image(id: &str, tags: &[&str], digests: &[&str]) -> Arc<Image> {
@@ -8,6 +9,7 @@ fn image(id: &str, tags: &[&str], digests: &[&str]) -> Arc<Image> {
         id: format!("sha256:{id}"),
         repo_tags: owned(tags),
         repo_digests: owned(digests),
+        pinned: tags.iter().any(|tag| tag.starts_with("ingot/")),
         ..Image::default()
     })
 }

@@ -1,0 +1,271 @@
+//! The store's folder: what is where, and what is true after a loss of power.
+//!
+//! A layer is unpacked below `ingest/` and renamed to `layers/<digest of its archive>/` when all its digests are right.
+//! The whole file system is synchronised once for an image, and only then `index.json` names it. So a layer that the
+//! index does not name may be incomplete after a loss of power: it is removed when the store is opened.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::unpack::{FILES, Stats};
+
+/// What a layer took, beside its files.
+const LAYER: &str = "layer.json";
+/// Version of the index; another one is not read.
+const VERSION: u32 = 1;
+
+/// An image in the index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// Digest of the configuration.
+    pub(super) id: Digest,
+    /// Digest of the manifest.
+    pub(super) manifest: Digest,
+    pub(super) repo_tags: BTreeSet<String>,
+    pub(super) repo_digests: BTreeSet<String>,
+    /// Digests of the archives in its layers, from the bottom up.
+    pub(super) layers: Vec<Digest>,
+    /// Nobody may find it any more, but somebody holds its layers.
+    pub(super) removed: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Index {
+    version: u32,
+    images: Vec<Record>,
+}
+
+/// The store's folder.
+#[derive(Debug)]
+pub(super) struct Disk {
+    root: PathBuf,
+    next: AtomicU64,
+}
+
+fn read_error(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Read { path: path.to_owned(), source }
+}
+
+fn write_error(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Write { path: path.to_owned(), source }
+}
+
+impl Disk {
+    /// Makes the folder, and removes what an interrupted pull left.
+    pub(super) fn open(root: &Path) -> Result<Self, Error> {
+        let disk = Self { root: root.to_owned(), next: AtomicU64::new(0) };
+        for folder in [root, &disk.layers(), &disk.documents(), &disk.ingest()] {
+            // Files of images have any owner and set-id bits: nobody but us may walk here (CVE-2021-41103).
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+            made.map_err(write_error(folder))?;
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
+                .map_err(write_error(folder))?;
+        }
+        for entry in list(&disk.ingest())? {
+            remove(&entry).map_err(write_error(&entry))?;
+        }
+        Ok(disk)
+    }
+
+    fn layers(&self) -> PathBuf {
+        self.root.join("layers")
+    }
+
+    fn documents(&self) -> PathBuf {
+        self.root.join("documents")
+    }
+
+    fn ingest(&self) -> PathBuf {
+        self.root.join("ingest")
+    }
+
+    fn index(&self) -> PathBuf {
+        self.root.join("index.json")
+    }
+
+    /// A name below `ingest/` that nobody else has.
+    fn fresh(&self) -> PathBuf {
+        self.ingest().join(self.next.fetch_add(1, Ordering::Relaxed).to_string())
+    }
+
+    /// Files of a layer.
+    pub(super) fn layer(&self, diff_id: &Digest) -> PathBuf {
+        self.layers().join(diff_id.hex()).join(FILES)
+    }
+
+    /// The index. One that cannot be read is set aside: an image is fetched again sooner than an agent without images
+    /// is repaired.
+    pub(super) fn records(&self) -> Result<Vec<Record>, Error> {
+        let path = self.index();
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(Error::Read { path, source }),
+        };
+        match serde_json::from_slice::<Index>(&bytes) {
+            Ok(index) if index.version == VERSION => Ok(index.images),
+            unusable => {
+                let error = unusable.err().map_or("another version".to_owned(), |e| e.to_string());
+                tracing::error!(path = %path.display(), error, "the list of images is set aside");
+                let aside = self.root.join("index.json.damaged");
+                fs::rename(&path, &aside).map_err(write_error(&aside))?;
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// Replaces the index; it lasts when this returns.
+    pub(super) fn write_records(&self, images: Vec<Record>) -> Result<(), Error> {
+        let path = self.index();
+        let index = Index { version: VERSION, images };
+        let bytes =
+            serde_json::to_vec(&index).map_err(|e| write_error(&path)(io::Error::other(e)))?;
+        let new = self.fresh();
+        let written = write(&new, &bytes, true).and_then(|()| fs::rename(&new, &path));
+        if written.is_err() {
+            let _ = fs::remove_file(&new);
+        }
+        written.and_then(|()| File::open(&self.root)?.sync_all()).map_err(write_error(&path))
+    }
+
+    /// Layers that are there and belong to these images; all others are removed.
+    pub(super) fn load_layers(
+        &self,
+        wanted: &BTreeSet<Digest>,
+    ) -> Result<BTreeMap<Digest, Stats>, Error> {
+        let mut found = BTreeMap::new();
+        for path in list(&self.layers())? {
+            let digest = digest_of(&path).filter(|digest| wanted.contains(digest));
+            let stats = digest.and_then(|_| {
+                let bytes = fs::read(path.join(LAYER)).ok()?;
+                serde_json::from_slice(&bytes).ok()
+            });
+            match (digest, stats) {
+                (Some(digest), Some(stats)) => {
+                    found.insert(digest, stats);
+                }
+                _ => self.discard(&path)?,
+            }
+        }
+        Ok(found)
+    }
+
+    /// A place for a new layer.
+    pub(super) fn begin_layer(&self) -> Result<PathBuf, Error> {
+        let place = self.fresh();
+        let folder = place.join(FILES);
+        let made = fs::create_dir(&place).and_then(|()| fs::create_dir(&folder));
+        // The mode of an image's "/", unless a layer says otherwise.
+        made.and_then(|()| fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)))
+            .map_err(write_error(&folder))?;
+        Ok(place)
+    }
+
+    /// Gives a complete layer its name. Nothing is synchronised yet.
+    pub(super) fn finish_layer(
+        &self,
+        place: &Path,
+        diff_id: &Digest,
+        stats: &Stats,
+    ) -> Result<(), Error> {
+        let path = self.layers().join(diff_id.hex());
+        let bytes = serde_json::to_vec(stats).map_err(io::Error::other);
+        let named = bytes
+            .and_then(|bytes| write(&place.join(LAYER), &bytes, false))
+            .and_then(|()| fs::rename(place, &path));
+        if named.is_err() {
+            let _ = remove(place);
+        }
+        named.map_err(write_error(&path))
+    }
+
+    /// Removes a layer: at once for everybody, from the disk before this returns.
+    pub(super) fn remove_layer(&self, diff_id: &Digest) -> Result<(), Error> {
+        self.discard(&self.layers().join(diff_id.hex()))
+    }
+
+    /// Moves away first, so that a half-removed layer is never taken for one.
+    fn discard(&self, path: &Path) -> Result<(), Error> {
+        let trash = self.fresh();
+        match fs::rename(path, &trash) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            moved => moved.map_err(write_error(path))?,
+        }
+        remove(&trash).map_err(write_error(&trash))
+    }
+
+    pub(super) fn document(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
+        let path = self.documents().join(digest.hex());
+        let bytes = fs::read(&path).map_err(read_error(&path))?;
+        if Digest::of(&bytes) == *digest {
+            return Ok(bytes);
+        }
+        Err(read_error(&path)(io::Error::new(io::ErrorKind::InvalidData, "its digest is wrong")))
+    }
+
+    /// Keeps a document. Nothing is synchronised yet.
+    pub(super) fn write_document(&self, bytes: &[u8]) -> Result<(), Error> {
+        let path = self.documents().join(Digest::of(bytes).hex());
+        let new = self.fresh();
+        let written = write(&new, bytes, false).and_then(|()| fs::rename(&new, &path));
+        if written.is_err() {
+            let _ = fs::remove_file(&new);
+        }
+        written.map_err(write_error(&path))
+    }
+
+    /// Removes documents that are not among these.
+    pub(super) fn keep_documents(&self, wanted: &BTreeSet<Digest>) -> Result<(), Error> {
+        for path in list(&self.documents())? {
+            if !digest_of(&path).is_some_and(|digest| wanted.contains(&digest)) {
+                remove(&path).map_err(write_error(&path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that was written is on the disk when this returns. `since` was opened before the first write: the
+    /// kernel then also tells about an earlier write that failed.
+    pub(super) fn sync(&self, since: &File) -> Result<(), Error> {
+        rustix::fs::syncfs(since).map_err(|e| write_error(&self.root)(e.into()))
+    }
+
+    /// The store's folder, open.
+    pub(super) fn handle(&self) -> Result<File, Error> {
+        File::open(&self.root).map_err(read_error(&self.root))
+    }
+}
+
+fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = fs::read_dir(folder).map_err(read_error(folder))?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    paths.collect::<io::Result<_>>().map_err(read_error(folder))
+}
+
+fn digest_of(path: &Path) -> Option<Digest> {
+    format!("sha256:{}", path.file_name()?.to_str()?).parse().ok()
+}
+
+/// Removes a file or folder. Links are not followed.
+fn remove(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path)?.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    }
+}
+
+fn write(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    if durable { file.sync_all() } else { Ok(()) }
+}
