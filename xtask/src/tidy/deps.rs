@@ -17,7 +17,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("ingot-runc", &["ingot-linux", "ingot-runc-api"]),
     (
         "ingot-runtime",
-        &["ingot-images", "ingot-init-api", "ingot-linux", "ingot-machine-config", "ingot-runc-api"],
+        &[
+            "ingot-images",
+            "ingot-init-api",
+            "ingot-linux",
+            "ingot-machine-config",
+            "ingot-runc-api",
+        ],
     ),
     ("ingot-cri", &["ingot-images", "ingot-runtime", "ingot-streaming"]),
     (
@@ -90,6 +96,7 @@ const FENCED: &[(&str, &[&str], &str)] = &[
             "ingot-images",
             "ingot-node-agent",
             "ingot-runtime",
+            "ingot-streaming",
             "ingot-ctl",
             "ingot-qemu-tests",
             "ingot-probe",
