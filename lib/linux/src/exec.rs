@@ -21,17 +21,26 @@ pub fn default_signals() {
     }
 }
 
-/// Closes every descriptor from `first` on.
+/// Closes every descriptor but 0, 1, 2 and `keep`.
 ///
 /// # Errors
 /// When the kernel cannot.
 ///
 /// # Safety
-/// Nothing in this process may use, or close when dropped, a descriptor from `first` on afterwards.
-pub unsafe fn close_from(first: RawFd) -> io::Result<()> {
-    // SAFETY: integers only; what uses the descriptors is the caller's promise.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+/// Nothing in this process may use, or close when dropped, one of those descriptors afterwards.
+pub unsafe fn close_all_but(keep: RawFd) -> io::Result<()> {
+    for (first, last) in [(3, keep.saturating_sub(1)), (keep.max(2).saturating_add(1), RawFd::MAX)]
+    {
+        if first > last {
+            continue;
+        }
+        // SAFETY: integers only; what uses the descriptors is the caller's promise.
+        let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 /// Becomes the program at `path`. Returns only when that fails, with the reason.

@@ -1,6 +1,7 @@
 //! Everything we ask of the kernel, wrapped safely, one file per interface. It decides nothing and never logs.
 #![deny(unsafe_op_in_unsafe_fn)]
 
+pub mod beneath;
 pub mod cgroup;
 pub mod clock;
 pub mod dm_verity;
@@ -16,6 +17,7 @@ pub mod netns;
 pub mod packet;
 pub mod partition;
 pub mod pipe;
+pub mod poll;
 pub mod process;
 pub mod pty;
 pub mod reboot;

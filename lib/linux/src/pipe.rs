@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, FileType, Mode, OFlags};
 use rustix::pipe::{PipeFlags, SpliceFlags};
 
 /// What one [`splice_to_file`] did.
@@ -28,6 +28,22 @@ pub fn with_size(size: usize) -> std::io::Result<(OwnedFd, OwnedFd)> {
     let _ = rustix::pipe::fcntl_setpipe_size(&read, size);
     rustix::io::ioctl_fionbio(&read, true)?;
     Ok((read, write))
+}
+
+/// Opens a write end of the pipe that `read` reads from. Close-on-exec.
+///
+/// # Errors
+/// When it is no pipe.
+pub fn writer_of(read: impl AsFd) -> std::io::Result<OwnedFd> {
+    use std::os::fd::AsRawFd as _;
+    let path = format!("/proc/self/fd/{}", read.as_fd().as_raw_fd());
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let write = rustix::fs::open(path, flags, Mode::empty())?;
+    if FileType::from_raw_mode(rustix::fs::fstat(&write)?.st_mode) == FileType::Fifo {
+        Ok(write)
+    } else {
+        Err(std::io::ErrorKind::InvalidInput.into())
+    }
 }
 
 /// Moves at most `length` bytes from a pipe to `offset` of a file.

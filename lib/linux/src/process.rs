@@ -56,6 +56,30 @@ pub fn start_time(pid: i32) -> Result<u64, ProcessError> {
         .ok_or_else(|| ProcessError::Stat { pid, source: io::ErrorKind::InvalidData.into() })
 }
 
+/// Who a process belongs to, as `/proc/PID/stat` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Family {
+    /// Its parent; 0 when that is in another pid namespace.
+    pub parent: i32,
+    /// Its session: the pid of the process that began it.
+    pub session: i32,
+    /// As [`start_time`].
+    pub start_time: u64,
+}
+
+/// Who a process belongs to.
+///
+/// # Errors
+/// When there is no such process.
+pub fn family(pid: i32) -> Result<Family, ProcessError> {
+    let mut buffer = [0; 1024];
+    let stat = read_stat(pid, &mut buffer).map_err(|source| ProcessError::Stat { pid, source })?;
+    let field = |number| parse_field(stat, number).and_then(|field| field.parse().ok());
+    parse_start_time(stat)
+        .and_then(|start_time| Some(Family { parent: field(4)?, session: field(6)?, start_time }))
+        .ok_or_else(|| ProcessError::Stat { pid, source: io::ErrorKind::InvalidData.into() })
+}
+
 fn read_stat(pid: i32, buffer: &mut [u8; 1024]) -> io::Result<&[u8]> {
     use std::io::Write;
     let mut path = [0_u8; 32];
@@ -70,12 +94,17 @@ fn read_stat(pid: i32, buffer: &mut [u8; 1024]) -> io::Result<&[u8]> {
     Ok(buffer.get(..length).unwrap_or_default())
 }
 
-/// The command name (field 2) is in parentheses and may hold anything, so fields are counted from the last one.
 fn parse_start_time(stat: &[u8]) -> Option<u64> {
+    parse_field(stat, 22)?.parse().ok()
+}
+
+/// Field `number`, 3 or more. The command name (field 2) is in parentheses and may hold anything, so fields are counted
+/// from the last one.
+fn parse_field(stat: &[u8], number: usize) -> Option<&str> {
     let end_of_name = stat.iter().rposition(|byte| *byte == b')')?;
     let fields = stat.get(end_of_name.checked_add(2)?..)?;
-    let field = fields.split(|byte| *byte == b' ').nth(22 - 3)?;
-    std::str::from_utf8(field).ok()?.parse().ok()
+    let field = fields.split(|byte| *byte == b' ').nth(number.checked_sub(3)?)?;
+    std::str::from_utf8(field).ok()
 }
 
 /// A reference to one process that never comes to mean another.
@@ -200,6 +229,18 @@ mod tests {
         assert_eq!(parse_start_time(line), Some(987_654));
         assert_eq!(parse_start_time(b"42 (cut"), None);
         assert_eq!(parse_start_time(b""), None);
+        assert_eq!((parse_field(line, 4), parse_field(line, 6)), (Some("1"), Some("42")));
+    }
+
+    #[test]
+    fn a_child_knows_its_parent_and_shares_its_session() {
+        let own = i32::try_from(std::process::id()).expect("pids are positive i32");
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("spawn");
+        let pid = i32::try_from(child.id()).expect("pid");
+        let (family, ours) = (family(pid).expect("child"), family(own).expect("own"));
+        assert_eq!((family.parent, family.session), (own, ours.session));
+        child.kill().expect("kill");
+        child.wait().expect("wait");
     }
 
     #[test]

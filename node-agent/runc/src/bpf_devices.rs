@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::path::Path;
 
 use anyhow::Context as _;
+use ingot_runc_api::DeviceRule;
 
 const MKNOD: i32 = 1;
 const READ: i32 = 2;
@@ -18,7 +19,7 @@ const CHAR: i32 = 2;
 /// A rule that allows: kind, major, minor (`None` is any), kinds of access.
 type Rule = (i32, Option<i32>, Option<i32>, i32);
 
-/// What a container may do with devices. Everything else is refused.
+/// What every container may do with devices. Everything else is refused.
 const RULES: &[Rule] = &[
     (CHAR, None, None, MKNOD), // a node alone is harmless: opening it asks again
     (BLOCK, None, None, MKNOD),
@@ -31,6 +32,18 @@ const RULES: &[Rule] = &[
     (CHAR, Some(5), Some(2), ALL), // ptmx
     (CHAR, Some(136), None, ALL),  // pseudo terminals
 ];
+
+/// The rules of a container: those of every one, and its own. Deny is what happens without a rule (GO-2022-0396).
+fn rules(devices: &[DeviceRule]) -> anyhow::Result<Vec<Rule>> {
+    let number = |number: Option<u32>| number.map(i32::try_from).transpose();
+    let own = devices.iter().map(|device| {
+        let access = [(device.read, READ), (device.write, WRITE), (device.make, MKNOD)];
+        let access = access.iter().filter(|(wanted, _)| *wanted).map(|(_, bit)| bit).sum();
+        let kind = if device.block { BLOCK } else { CHAR };
+        anyhow::Ok((kind, number(device.major)?, number(device.minor)?, access))
+    });
+    RULES.iter().copied().map(Ok).chain(own).collect()
+}
 
 /// One BPF instruction as the kernel reads it.
 #[repr(C)]
@@ -117,9 +130,9 @@ const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
 const BPF_CGROUP_DEVICE: u32 = 6;
 const BPF_F_ALLOW_MULTI: u32 = 2;
 
-/// Refuses every device but the harmless ones to the processes of `cgroup`.
-pub(crate) fn attach(cgroup: &Path) -> anyhow::Result<()> {
-    let code = program(RULES);
+/// Refuses every device but the harmless ones and `devices` to the processes of `cgroup`.
+pub(crate) fn attach(cgroup: &Path, devices: &[DeviceRule]) -> anyhow::Result<()> {
+    let code = program(&rules(devices)?);
     let attributes = LoadAttributes {
         program_type: BPF_PROG_TYPE_CGROUP_DEVICE,
         instruction_count: u32::try_from(code.len()).context("count instructions")?,

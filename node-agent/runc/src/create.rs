@@ -1,40 +1,79 @@
 //! Builds a container with `libcontainer`, up to the point where it waits for its start.
 //!
 //! It must not decide anything: the spec is in the bundle, the cgroup with its limits exists already.
-#![expect(unsafe_code, reason = "unshare(2) is unsafe in rustix for flags that are not used here")]
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use ingot_runc_api::{Create, Created, Overlay};
+use ingot_runc_api::{Create, Created, Overlay, Stdio};
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
-use rustix::fs::{FlockOperation, Mode, OFlags};
-use rustix::mount::{MountFlags, MountPropagationFlags};
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::{FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags};
+use rustix::process::{Resource, Rlimit};
 use rustix::thread::UnshareFlags;
 
-use crate::bpf_devices;
+use crate::console::Console;
+use crate::executor::Executor;
+use crate::mounts::{self, Detached};
+use crate::{bpf_devices, lock, userns};
 
-/// Builds the container of `request`; `descriptors` are its standard output and standard error.
-pub(crate) fn build(request: &Create, descriptors: Vec<OwnedFd>) -> anyhow::Result<Created> {
-    let Ok([stdout, stderr]) = <[OwnedFd; 2]>::try_from(descriptors) else {
-        bail!("a container needs exactly two descriptors");
-    };
-    // Held until we exit. Our children do not inherit this kind of lock, so it says whether *this* process still works.
-    let _lock = take_lock(&request.lock)?;
-    mount_overlay(&request.overlay)?;
-    if !request.all_devices {
-        bpf_devices::attach(&request.cgroup).context("set the device rules")?;
+/// Files a process of a container may have open, as the spec has it.
+const OPEN_FILES: u64 = 524_288;
+
+/// Builds the container of `request`; `descriptors` as [`Stdio`] says. With a terminal its master comes back.
+pub(crate) fn build(
+    request: &Create,
+    descriptors: Vec<OwnedFd>,
+) -> anyhow::Result<(Created, Option<OwnedFd>)> {
+    let _lock = lock::take(&request.lock)?;
+    let opened = mounts::open_all(request)?;
+    let user = user_namespace(request)?;
+    own_mounts()?;
+    if !request.mounts.is_empty() || user.is_some() {
+        // Not below a folder that only root may pass: processes of a user namespace look for their mounts here.
+        let flags = MountFlags::NODEV | MountFlags::NOSUID;
+        rustix::mount::mount("none", &request.stage, "tmpfs", flags, Some(c"mode=755"))
+            .context("mount the stage")?;
     }
-    let stdin = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .context("open /dev/null")?;
-    let container = ContainerBuilder::new(request.id.clone(), SyscallType::default())
+    mounts::stage(request, opened)?;
+    mount_overlay(&request.overlay, user.as_ref(), &request.stage)?;
+    mounts::make_working_dir(request).context("make the working folder")?;
+    if let Some(devices) = &request.devices {
+        bpf_devices::attach(&request.cgroup, devices).context("set the device rules")?;
+    }
+    let console = match request.stdio {
+        Stdio::Terminal => Some(Console::listen(&request.stage)?),
+        Stdio::Output | Stdio::All => None,
+    };
+    let pid = run_libcontainer(request, descriptors, console.as_ref())?;
+    let created = Created { pid, start_time: start_time(pid)? };
+    write_by_rename(&request.created, &serde_json::to_vec(&created).context("write result")?)?;
+    Ok((created, console.map(Console::master).transpose()?))
+}
+
+fn run_libcontainer(
+    request: &Create,
+    descriptors: Vec<OwnedFd>,
+    console: Option<&Console>,
+) -> anyhow::Result<i32> {
+    let mut builder = ContainerBuilder::new(request.id.clone(), SyscallType::default())
         .with_root_path(request.state_root.clone())
         .context("state folder")?
-        .with_stdin(stdin)
-        .with_stdout(stdout)
-        .with_stderr(stderr)
+        .with_executor(Executor::new(&request.bundle)?)
+        .with_console_socket(console.map(Console::path));
+    let mut descriptors = descriptors.into_iter();
+    let mut next = || descriptors.next().context("a descriptor of the container is missing");
+    builder = match request.stdio {
+        Stdio::Terminal => builder,
+        Stdio::All => builder.with_stdin(next()?).with_stdout(next()?).with_stderr(next()?),
+        Stdio::Output => builder.with_stdin(null()?).with_stdout(next()?).with_stderr(next()?),
+    };
+    if descriptors.next().is_some() {
+        bail!("more descriptors than a container has");
+    }
+    let container = builder
         .validate_id()
         .context("container id")?
         .as_init(&request.bundle)
@@ -43,58 +82,58 @@ pub(crate) fn build(request: &Create, descriptors: Vec<OwnedFd>) -> anyhow::Resu
         .build()
         .context("libcontainer")?;
     let Some(pid) = container.pid() else { bail!("libcontainer names no process") };
-    let pid = pid.as_raw();
-    let start_time = start_time(pid)?;
-    let created = Created { pid, start_time };
-    write_by_rename(&request.created, &serde_json::to_vec(&created).context("write result")?)?;
-    Ok(created)
+    Ok(pid.as_raw())
 }
 
-/// Takes the lock, and makes sure that the agent has not given up on us in the meantime: then it has removed the file.
-fn take_lock(path: &Path) -> anyhow::Result<OwnedFd> {
-    let file = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-        .context("open lock file")?;
-    rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).context("lock")?;
-    if rustix::fs::fstat(&file).context("stat lock file")?.st_nlink == 0 {
-        bail!("the agent has given up on this container");
-    }
-    Ok(file)
+fn null() -> anyhow::Result<OwnedFd> {
+    rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .context("open /dev/null")
 }
 
-/// Mounts the root file system where only we and the container see it: when the container's last process ends, the
-/// mount goes away by itself and nothing can leak.
-fn mount_overlay(overlay: &Overlay) -> anyhow::Result<()> {
-    // SAFETY: this process has one thread and shares no file system state with another, so giving it its own mount
-    // namespace surprises nobody.
-    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }.context("unshare mounts")?;
-    rustix::mount::mount_change(
-        "/",
-        MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
-    )
-    .context("make mounts private")?;
-    let mut options = Vec::new();
-    for (key, path) in [
-        ("lowerdir=", &overlay.lower),
-        (",upperdir=", &overlay.upper),
-        (",workdir=", &overlay.work),
-    ] {
-        let path = path.to_str().context("overlay path is not UTF-8")?;
-        // The kernel splits at these; none of our own paths has them.
-        if path.contains([',', ':', '\\']) {
-            bail!("overlay path {path} holds a character that overlayfs splits at");
+/// The pod's user namespace. Its processes may not raise their limits, so this one does it for them.
+fn user_namespace(request: &Create) -> anyhow::Result<Option<OwnedFd>> {
+    let Some(user) = &request.user else { return Ok(None) };
+    let limit = Rlimit { current: Some(OPEN_FILES), maximum: Some(OPEN_FILES) };
+    rustix::process::setrlimit(Resource::Nofile, limit).context("raise the limit of files")?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    rustix::fs::open(&user.path, flags, Mode::empty())
+        .map(Some)
+        .context("open the user namespace of the pod")
+}
+
+/// From here on what is mounted is seen by us and the container only: when its last process ends, the mounts go away by
+/// themselves and nothing can leak.
+fn own_mounts() -> anyhow::Result<()> {
+    userns::unshare(UnshareFlags::NEWNS)?;
+    rustix::mount::mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+        .context("make mounts private")
+}
+
+/// Mounts the root file system. In a user namespace the ids of the layers below are mapped; what is written on top has the
+/// ids of the node.
+fn mount_overlay(overlay: &Overlay, user: Option<&OwnedFd>, stage: &Path) -> anyhow::Result<()> {
+    let context =
+        rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).context("open overlayfs")?;
+    for (number, layer) in overlay.lower.iter().enumerate() {
+        let mut path = layer.clone();
+        if let Some(user) = user {
+            path = stage.join(format!("layer{number}"));
+            std::fs::create_dir(&path).with_context(|| format!("make {}", path.display()))?;
+            let mapped = Detached::of_path(layer)?;
+            mapped.map_ids(user)?;
+            mapped.attach(&path)?;
         }
-        options.extend_from_slice(key.as_bytes());
-        options.extend_from_slice(path.as_bytes());
+        rustix::mount::fsconfig_set_string(&context, "lowerdir+", path.as_path())
+            .with_context(|| format!("add layer {}", layer.display()))?;
     }
-    let options = std::ffi::CString::new(options).context("overlay options")?;
-    rustix::mount::mount(
-        "overlay",
-        &overlay.merged,
-        "overlay",
-        MountFlags::NODEV,
-        Some(options.as_c_str()),
-    )
-    .with_context(|| format!("mount overlay on {}", overlay.merged.display()))
+    for (key, path) in [("upperdir", &overlay.upper), ("workdir", &overlay.work)] {
+        rustix::mount::fsconfig_set_string(&context, key, path.as_path())
+            .with_context(|| format!("set {key} {}", path.display()))?;
+    }
+    // Nobody reads this layer after a loss of power, so nobody waits for it to be on the disk.
+    rustix::mount::fsconfig_set_flag(&context, "volatile").context("set volatile")?;
+    let root = mounts::mount(context, MountAttrFlags::MOUNT_ATTR_NODEV)?;
+    Detached::from(root).attach(&overlay.merged)
 }
 
 /// Field 22 of /proc/PID/stat. The command name in field 2 may hold anything, so count from its last parenthesis.

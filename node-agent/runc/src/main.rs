@@ -9,11 +9,22 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod bpf_devices;
+mod console;
 mod create;
+mod exec;
+mod executor;
+mod fork;
+mod lock;
+mod mounts;
+mod reaper;
 mod sandbox;
+mod userns;
 mod wire;
 
+use std::os::fd::OwnedFd;
+
 use anyhow::Context as _;
+use exec::Outcome;
 use ingot_runc_api::{Reply, Request};
 
 fn main() -> std::process::ExitCode {
@@ -27,23 +38,32 @@ fn main() -> std::process::ExitCode {
         // Nobody to tell: the agent is gone or never was.
         Err(_) => return std::process::ExitCode::from(2),
     };
-    let reply = run(request, descriptors)
-        .unwrap_or_else(|error| Reply::Failed { message: format!("{error:#}") });
-    let failed = matches!(reply, Reply::Failed { .. });
-    // An agent that died meanwhile finds the result in the file that `create` wrote.
-    let _ = wire::send(&socket, &reply);
+    let outcome = run(request, descriptors).unwrap_or_else(|error| {
+        let reply = Reply::Failed { message: format!("{error:#}") };
+        Outcome { reply, terminal: None, process: None }
+    });
+    let failed = matches!(outcome.reply, Reply::Failed { .. });
+    // An agent that died meanwhile finds the result in the file that was written.
+    if wire::send(&socket, &outcome.reply, outcome.terminal.as_ref()).is_err() {
+        outcome.abandon();
+    }
     std::process::ExitCode::from(u8::from(failed))
 }
 
-fn run(request: Request, descriptors: Vec<std::os::fd::OwnedFd>) -> anyhow::Result<Reply> {
-    match request {
+fn run(request: Request, descriptors: Vec<OwnedFd>) -> anyhow::Result<Outcome> {
+    let (reply, terminal) = match request {
         Request::Sandbox(sandbox) => {
             sandbox::build(&sandbox).context("build sandbox")?;
-            Ok(Reply::Sandbox)
+            (Reply::Sandbox, None)
         }
         Request::Create(create) => {
-            let created = create::build(&create, descriptors).context("build container")?;
-            Ok(Reply::Created(created))
+            let (created, terminal) =
+                create::build(&create, descriptors).context("build container")?;
+            (Reply::Created(created), terminal)
         }
-    }
+        Request::Exec(exec) => {
+            return exec::start(&exec, descriptors).context("execute in container");
+        }
+    };
+    Ok(Outcome { reply, terminal, process: None })
 }

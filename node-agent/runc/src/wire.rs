@@ -8,11 +8,12 @@ use anyhow::{Context as _, bail};
 use ingot_runc_api::{MESSAGE_LENGTH_MAX, Reply, Request};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
 };
 
 /// Most descriptors that come with a request.
-const DESCRIPTORS_MAX: usize = 2;
+const DESCRIPTORS_MAX: usize = 3;
 
 /// Reads the request from descriptor 0, keeps that socket under another number and puts /dev/null on 0 to 2.
 pub(crate) fn receive() -> anyhow::Result<(OwnedFd, Request, Vec<OwnedFd>)> {
@@ -47,19 +48,24 @@ pub(crate) fn receive() -> anyhow::Result<(OwnedFd, Request, Vec<OwnedFd>)> {
     Ok((socket, request, descriptors))
 }
 
-/// Sends the reply.
-pub(crate) fn send(socket: &OwnedFd, reply: &Reply) -> anyhow::Result<()> {
+/// Sends the reply, with the terminal that it speaks of.
+pub(crate) fn send(
+    socket: &OwnedFd,
+    reply: &Reply,
+    terminal: Option<&OwnedFd>,
+) -> anyhow::Result<()> {
     let mut bytes = serde_json::to_vec(reply).context("write the reply")?;
     if bytes.len() > MESSAGE_LENGTH_MAX {
         let message = "failed, with more to say than fits a message".to_owned();
         bytes = serde_json::to_vec(&Reply::Failed { message }).context("write the reply")?;
     }
-    rustix::net::sendmsg(
-        socket,
-        &[IoSlice::new(&bytes)],
-        &mut SendAncillaryBuffer::default(),
-        SendFlags::NOSIGNAL,
-    )
-    .context("send the reply")?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let terminal: Vec<_> = terminal.iter().map(|terminal| terminal.as_fd()).collect();
+    if !terminal.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&terminal)) {
+        bail!("no room for the terminal");
+    }
+    rustix::net::sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)
+        .context("send the reply")?;
     Ok(())
 }

@@ -1,17 +1,18 @@
-//! The cgroups of pods: numbers from quotas (pure), and the files that carry them.
+//! The cgroups of pods and containers: the files that carry limits.
 //!
-//! Layout: `<root>/pods/<pod uid>/<container id>`. Limits are written before a process enters, so that there is no moment
-//! without them.
+//! Layout: `<root>/pods/<sandbox key>/<container id>`, or wherever the caller of a sandbox wants its parent. Limits are
+//! written before a process enters, so that there is no moment without them.
+
+mod settings;
+
+pub(crate) use settings::{Settings, settings};
 
 use std::path::{Path, PathBuf};
 
-use crate::pod::{Pod, Resources};
+use crate::config::SandboxConfig;
 
-/// Enforcement period of `cpu.max` in microseconds: the kernel's and Kubernetes' default.
-const CPU_PERIOD_USEC: u64 = 100_000;
-
-/// The kernel refuses a smaller quota.
-const CPU_QUOTA_USEC_MIN: u64 = 1_000;
+/// Controllers that every pod has.
+const CONTROLLERS: &[&str] = &["cpu", "memory", "pids", "io"];
 
 /// Why a cgroup could not be made or changed.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,19 @@ pub(crate) enum CgroupError {
         #[source]
         source: std::io::Error,
     },
+    /// Read one of its files.
+    #[error("read {path}")]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    /// The name of a limit is none.
+    #[error("{name:?} is not the name of a limit")]
+    Name { name: String },
+    /// Its path leads elsewhere.
+    #[error("{path:?} is not the path of a cgroup")]
+    Path { path: String },
     /// Remove it.
     #[error("remove cgroup {path}")]
     Remove {
@@ -40,73 +54,13 @@ pub(crate) enum CgroupError {
     },
 }
 
-/// What is written to a cgroup: file name and value, in this order.
-pub(crate) type Settings = Vec<(&'static str, String)>;
+/// `errno` of a controller that the kernel does not have, or that is not free for use below.
+const EINVAL: i32 = rustix::io::Errno::INVAL.raw_os_error();
+const ENOENT: i32 = rustix::io::Errno::NOENT.raw_os_error();
 
-/// `cpu.max` of a limit in thousandths of a CPU.
-pub(crate) fn cpu_max(millis: u64) -> String {
-    let quota = millis.saturating_mul(CPU_PERIOD_USEC / 1000).max(CPU_QUOTA_USEC_MIN);
-    format!("{quota} {CPU_PERIOD_USEC}")
-}
-
-/// `cpu.weight` of a request in thousandths of a CPU, by the same two steps as the kubelet: to v1 shares (2 to 262144),
-/// then to a weight (1 to 10000).
-pub(crate) fn cpu_weight(millis: u64) -> u64 {
-    let shares = (millis.saturating_mul(1024) / 1000).clamp(2, 262_144);
-    1 + (shares - 2) * 9999 / 262_142
-}
-
-/// Settings of a container's cgroup.
-pub(crate) fn container_settings(resources: &Resources, pids_limit: Option<u64>) -> Settings {
-    let mut settings = common(resources);
-    // The container dies as a whole: half a container is worse than none.
-    settings.push(("memory.oom.group", "1".to_owned()));
-    settings.extend(pids_limit.map(|limit| ("pids.max", limit.to_string())));
-    settings
-}
-
-/// Settings of a pod's cgroup: sums, where every container has the number.
-pub(crate) fn pod_settings(pod: &Pod) -> Settings {
-    let sum = |field: fn(&Resources) -> Option<u64>| {
-        let fields = pod.containers.iter().map(|c| field(&c.resources));
-        fields.reduce(|a, b| Some(a?.saturating_add(b?))).flatten()
-    };
-    // An init container runs alone, so it must fit: the larger of the two.
-    let widest = |field: fn(&Resources) -> Option<u64>| {
-        let largest = |sum: u64| {
-            let init = pod.init_containers.iter().map(|c| field(&c.resources));
-            init.chain([Some(sum)]).reduce(|a, b| Some(a?.max(b?))).flatten()
-        };
-        sum(field).and_then(largest)
-    };
-    let some = |field: fn(&Resources) -> Option<u64>| {
-        let total: u64 = pod.containers.iter().filter_map(|c| field(&c.resources)).sum();
-        (total > 0).then_some(total)
-    };
-    let total = Resources {
-        cpu_limit_millis: widest(|r| r.cpu_limit_millis),
-        memory_limit_bytes: widest(|r| r.memory_limit_bytes),
-        cpu_request_millis: some(|r| r.cpu_request_millis),
-        memory_request_bytes: some(|r| r.memory_request_bytes),
-    };
-    let mut settings = common(&total);
-    settings.extend(pod.pids_limit.map(|limit| ("pids.max", limit.to_string())));
-    settings
-}
-
-fn common(resources: &Resources) -> Settings {
-    let mut settings = Settings::new();
-    settings.extend(resources.cpu_limit_millis.map(|millis| ("cpu.max", cpu_max(millis))));
-    // Without a request a pod gets the least, as best-effort pods do.
-    let weight = cpu_weight(resources.cpu_request_millis.unwrap_or(0));
-    settings.push(("cpu.weight", weight.to_string()));
-    if let Some(bytes) = resources.memory_limit_bytes {
-        settings.push(("memory.max", bytes.to_string()));
-        // A limit that spills into swap is no limit.
-        settings.push(("memory.swap.max", "0".to_owned()));
-    }
-    settings.extend(resources.memory_request_bytes.map(|bytes| ("memory.low", bytes.to_string())));
-    settings
+/// The cgroup above the sandbox's.
+fn parent_path(config: &SandboxConfig) -> &str {
+    if config.cgroup_parent.is_empty() { "/pods" } else { &config.cgroup_parent }
 }
 
 /// A cgroup, whether it exists or not.
@@ -116,14 +70,47 @@ pub(crate) struct Cgroup {
 }
 
 impl Cgroup {
-    /// The cgroup of a pod.
+    /// The cgroup of a sandbox: its own below the wanted parent, or that parent itself when it belongs to the pod alone.
+    ///
+    /// # Errors
+    /// When the wanted parent is not an absolute path without `.` and `..`.
+    pub(crate) fn of_sandbox(
+        root: &Path,
+        key: &str,
+        config: &SandboxConfig,
+    ) -> Result<Self, CgroupError> {
+        let parent = Self::below(root, parent_path(config))?;
+        let own = !config.cgroup_parent_is_pod || config.cgroup_parent.is_empty();
+        Ok(if own { parent.child(key) } else { parent })
+    }
+
+    /// The cgroup of a pod of the node's own.
     pub(crate) fn of_pod(root: &Path, uid: &str) -> Self {
         Self { path: root.join("pods").join(uid) }
     }
 
+    /// A cgroup by its path from the root of the hierarchy, as `/proc/PID/cgroup` names it.
+    ///
+    /// # Errors
+    /// When that path could lead out of the hierarchy.
+    pub(crate) fn below(root: &Path, path: &str) -> Result<Self, CgroupError> {
+        let wrong = || CgroupError::Path { path: path.to_owned() };
+        let inside = path.strip_prefix('/').ok_or_else(wrong)?;
+        let part = |part: &str| !part.is_empty() && part != "." && part != "..";
+        if inside.split('/').all(part) && !inside.contains(['\0', '\n']) {
+            Ok(Self { path: root.join(inside) })
+        } else {
+            Err(wrong())
+        }
+    }
+
     /// The cgroup of a container in the pod's.
     pub(crate) fn of_container(&self, id: &str) -> Self {
-        Self { path: self.path.join(id) }
+        self.child(id)
+    }
+
+    fn child(&self, name: &str) -> Self {
+        Self { path: self.path.join(name) }
     }
 
     /// Its folder.
@@ -131,26 +118,97 @@ impl Cgroup {
         &self.path
     }
 
+    /// Its path from the root of the hierarchy, with the leading slash.
+    pub(crate) fn name(&self, root: &Path) -> String {
+        let inside = self.path.strip_prefix(root).unwrap_or(&self.path);
+        format!("/{}", inside.display())
+    }
+
     /// Makes it, if it is not there, and writes the settings. Controllers are switched on in the folders above it.
     pub(crate) fn create(&self, root: &Path, settings: &Settings) -> Result<(), CgroupError> {
+        match std::fs::create_dir(&self.path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                std::fs::create_dir_all(&self.path)
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            made => made,
+        }
+        .map_err(|source| CgroupError::Create { path: self.path.clone(), source })?;
+        self.enable(root, settings)?;
+        self.write(settings)
+    }
+
+    /// Sees to it that the cgroup has the controllers that pods need, and those that `settings` are about.
+    fn enable(&self, root: &Path, settings: &Settings) -> Result<(), CgroupError> {
+        let path = self.path.join("cgroup.controllers");
+        let present =
+            std::fs::read_to_string(&path).map_err(|source| CgroupError::Read { path, source })?;
+        let wanted = CONTROLLERS.iter().copied().chain(settings::more_controllers(settings));
+        let mut missing: Vec<String> = wanted
+            .filter(|wanted| !present.split_ascii_whitespace().any(|name| name == *wanted))
+            .map(|name| format!("+{name}"))
+            .collect();
+        missing.sort();
+        missing.dedup();
+        if missing.is_empty() {
+            return Ok(());
+        }
         let mut folder = root.to_owned();
         for part in self.path.strip_prefix(root).unwrap_or(Path::new("")) {
-            let value = "+cpu +memory +pids +io";
-            write(&folder.join("cgroup.subtree_control"), value)?;
-            folder.push(part);
-            match std::fs::create_dir(&folder) {
-                Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-                    return Err(CgroupError::Create { path: folder, source: e });
+            let file = folder.join("cgroup.subtree_control");
+            for controller in &missing {
+                match write(&file, controller) {
+                    // A kernel without that controller; what needs it says so when it is written.
+                    Err(CgroupError::Write { source, .. })
+                        if matches!(source.raw_os_error(), Some(EINVAL | ENOENT)) => {}
+                    written => written?,
                 }
-                _ => {}
             }
+            folder.push(part);
         }
+        Ok(())
+    }
+
+    /// Lets the cgroups in it have the controllers that pods need: one write, instead of one for each container.
+    pub(crate) fn delegate(&self) -> Result<(), CgroupError> {
+        let all: Vec<String> = CONTROLLERS.iter().map(|name| format!("+{name}")).collect();
+        write(&self.path.join("cgroup.subtree_control"), &all.join(" "))
+    }
+
+    /// Writes settings.
+    fn write(&self, settings: &Settings) -> Result<(), CgroupError> {
         for (file, value) in settings {
             match write(&self.path.join(file), value) {
                 // A kernel without swap accounting has no such file, and then no swap to limit either.
                 Err(_) if *file == "memory.swap.max" => {}
+                // Huge pages of a size that the machine does not have cannot be used either.
+                Err(CgroupError::Write { source, .. })
+                    if file.starts_with("hugetlb.")
+                        && source.kind() == std::io::ErrorKind::NotFound => {}
                 written => written?,
             }
+        }
+        Ok(())
+    }
+
+    /// Changes limits of a cgroup in use: all of them, or none and an error.
+    ///
+    /// # Errors
+    /// When the kernel refuses one; the others then have their old values.
+    pub(crate) fn update(&self, root: &Path, settings: &Settings) -> Result<(), CgroupError> {
+        self.enable(root, settings)?;
+        let mut before = Settings::new();
+        for setting in settings {
+            let (file, _) = setting;
+            let old = std::fs::read_to_string(self.path.join(file)).unwrap_or_default();
+            if let Err(error) = self.write(&vec![setting.clone()]) {
+                for old in before.into_iter().rev() {
+                    // The kernel took this value before; if it does not now, there is nothing better to write.
+                    let _ = self.write(&vec![old]);
+                }
+                return Err(error);
+            }
+            before.push((file.clone(), old.trim().to_owned()));
         }
         Ok(())
     }

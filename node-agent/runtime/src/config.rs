@@ -51,6 +51,9 @@ pub struct SandboxConfig {
     pub resources: Resources,
     /// Size of the pod's `/dev/shm` in bytes; `None`: 64 MiB, as Docker and containerd.
     pub shm_size_bytes: Option<u64>,
+    /// Volumes in memory that live as long as the sandbox: name (safe as a file name) and size in bytes (`None`: half of the
+    /// node's memory). A container mounts one with [`MountSource::Memory`].
+    pub memory_volumes: BTreeMap<String, Option<u64>>,
 }
 
 /// Contents of `/etc/resolv.conf`.
@@ -145,6 +148,8 @@ pub struct ContainerConfig {
     pub attempt: u32,
     /// Image as the caller named it.
     pub image: String,
+    /// Image as the user wrote it, where the caller has made an id of that; for the caller.
+    pub user_image: String,
     /// Program; empty: the image's entrypoint, then its command.
     pub command: Vec<String>,
     /// Arguments; empty: the image's, unless `command` is given.
@@ -217,7 +222,14 @@ pub enum MountSource {
         /// Relative path in it; may be empty.
         sub_path: String,
     },
-    /// A tmpfs of this size in bytes.
+    /// A volume of [`SandboxConfig::memory_volumes`], shared by the containers of the pod.
+    Memory {
+        /// Its name.
+        name: String,
+        /// Relative path in it; may be empty.
+        sub_path: String,
+    },
+    /// A tmpfs of this size in bytes that the container has for itself.
     Tmpfs(Option<u64>),
 }
 

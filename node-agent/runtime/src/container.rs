@@ -2,43 +2,35 @@
 //!
 //! Order of a start, each written down before it is done (see `pod_task`):
 //! 1. record: "run ID is being created"; from here on everything named ID may be thrown away;
-//! 2. folders, pipes (the read ends also with PID 1), cgroup with its limits, spec;
+//! 2. folders, pipes (our ends also with PID 1), cgroup with its limits, spec;
 //! 3. `ingot-runc` builds the container; its first process waits;
 //! 4. PID 1 watches that process;
 //! 5. record: "run ID is process P"; from here on the run counts;
 //! 6. a connection to the waiting process starts the program; doing it again does nothing.
 
-use std::io;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+mod accounts;
+mod io;
+mod prepare;
 
-use ingot_init_api::Name;
-use ingot_linux::{file_lock, pipe};
-use ingot_runc_api::{Create, Created, Overlay, Reply, Request};
+pub(crate) use io::{Io, Stream, pipe_name};
 
-use crate::cgroup::{Cgroup, CgroupError, container_settings};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ingot_images::Image;
+use ingot_linux::process::Pidfd;
+use ingot_runc_api::{Reply, Request};
+
+use crate::cdi::CdiError;
+use crate::cgroup::{Cgroup, CgroupError, settings};
+use crate::config::{ContainerConfig, MountSource, Resources, SandboxConfig};
 use crate::context::Context;
-use crate::image::Image;
-use crate::logs::LogStream;
+use crate::device::DeviceError;
 use crate::logs::writer::LogPaths;
 use crate::pid1::Pid1Error;
-use crate::pod::{Container, Pod};
 use crate::runc::{self, RuncError};
 use crate::sandbox::{self, SandboxError};
-use crate::spec::{self, ProcessError};
-
-/// Room in a pipe: what a container may write while the agent restarts, before it has to wait.
-const PIPE_BYTES: usize = 1 << 20;
-
-/// How long a killed cgroup may take to become empty.
-const KILL_DEADLINE: Duration = Duration::from_secs(10);
-
-/// How long a helper of a former agent may go on with a container that is being given up.
-const HELPER_DEADLINE: Duration = Duration::from_secs(70);
-
-/// Pause between two looks at something that cannot be waited for otherwise.
-const POLL: Duration = Duration::from_millis(20);
+use crate::spec::SpecError;
 
 /// Why a container could not be made, started or removed.
 #[derive(Debug, thiserror::Error)]
@@ -48,17 +40,46 @@ pub(crate) enum ContainerError {
     Prepare {
         path: PathBuf,
         #[source]
-        source: io::Error,
+        source: std::io::Error,
     },
     /// It cannot be described.
     #[error(transparent)]
-    Spec(#[from] ProcessError),
+    Spec(#[from] SpecError),
+    /// One of its devices.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// One of its devices that a vendor describes.
+    #[error(transparent)]
+    Cdi(#[from] CdiError),
+    /// The account files of its image.
+    #[error("read {file} of the image")]
+    Accounts {
+        file: &'static str,
+        #[source]
+        source: std::io::Error,
+    },
+    /// The profile of its system calls.
+    #[error("read the seccomp profile {path}")]
+    Seccomp {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    /// The profile of its rights.
+    #[error("the AppArmor profile {profile:?} cannot be applied: {problem}")]
+    AppArmor { profile: String, problem: &'static str },
+    /// The container whose processes it wants to see.
+    #[error("container {id} to share processes with does not run")]
+    NoTarget { id: String },
+    /// Its log file would be somewhere else.
+    #[error("{path:?} is not the path of a log file below the pod's")]
+    LogPath { path: String },
     /// Its cgroup.
     #[error("set up the cgroup of the container")]
     Cgroup(#[from] CgroupError),
     /// Its pipes.
     #[error("make the pipes of the container")]
-    Pipes(#[source] io::Error),
+    Pipes(#[source] std::io::Error),
     /// Something that only PID 1 can do.
     #[error("ask PID 1")]
     Pid1(#[from] Pid1Error),
@@ -67,13 +88,10 @@ pub(crate) enum ContainerError {
     Build(#[source] RuncError),
     /// Starting its program.
     #[error("start the program")]
-    Start(#[source] io::Error),
+    Start(#[source] std::io::Error),
     /// Something of it would not go away.
     #[error("remove the container")]
     Remove(#[source] SandboxError),
-    /// Its processes did not die.
-    #[error("processes of {path} are still there {} s after they were killed", KILL_DEADLINE.as_secs())]
-    StillPopulated { path: PathBuf },
     /// The kernel killed it while it was being built.
     #[error(
         "the memory limit of {limit_bytes} bytes is below what it takes to start the container: \
@@ -86,10 +104,14 @@ pub(crate) enum ContainerError {
 }
 
 /// A container whose first process waits for its start.
+#[derive(Debug)]
 pub(crate) struct Built {
-    pub(crate) created: Created,
-    pub(crate) stdout: OwnedFd,
-    pub(crate) stderr: OwnedFd,
+    /// Its first process.
+    pub(crate) pid: i32,
+    /// Field 22 of /proc/PID/stat of that process.
+    pub(crate) start_time: u64,
+    /// Our ends of its standard descriptors.
+    pub(crate) io: Io,
 }
 
 /// Paths of one run.
@@ -125,177 +147,164 @@ pub(crate) fn log_paths(
     LogPaths { logs, scratch: RunPaths::new(context, id).run, attempt }
 }
 
-/// Name under which PID 1 keeps the read end of a pipe.
-pub(crate) fn pipe_name(id: &str, stream: LogStream) -> Result<Name, io::Error> {
-    Name::new(&format!("{id}.{}", stream.as_str())).map_err(io::Error::other)
+/// The cgroup of a container of a sandbox.
+pub(crate) fn cgroup(
+    context: &Context,
+    key: &str,
+    sandbox: &SandboxConfig,
+    id: &str,
+) -> Result<Cgroup, CgroupError> {
+    Ok(sandbox::cgroup(context, key, sandbox)?.of_container(id))
 }
 
-/// Steps 2 and 3.
+/// Steps 2 and 3. `images` are those that `config` mounts, by the names it has for them.
 pub(crate) async fn build(
-    context: &Context,
-    pod: &Pod,
-    container: &Container,
-    image: &Image,
+    context: &Arc<Context>,
+    key: &str,
+    sandbox: &SandboxConfig,
     id: &str,
+    config: &ContainerConfig,
+    image: &Image,
 ) -> Result<Built, ContainerError> {
-    let paths = RunPaths::new(context, id);
-    let rootfs = paths.run.join("rootfs");
-    let bundle = paths.run.join("bundle");
-    let (upper, work) = (paths.var.join("upper"), paths.var.join("work"));
-    for folder in [&rootfs, &bundle, &upper, &work] {
-        make_folder(folder)?;
-    }
-    make_folder(&context.paths().logs.join(&pod.uid).join(&container.name))?;
-    let lock = paths.run.join("lock");
-    write_file(&lock, b"")?;
-    let (stdout, stdout_write) = pipe::with_size(PIPE_BYTES).map_err(ContainerError::Pipes)?;
-    let (stderr, stderr_write) = pipe::with_size(PIPE_BYTES).map_err(ContainerError::Pipes)?;
-    for (stream, read) in [(LogStream::Stdout, &stdout), (LogStream::Stderr, &stderr)] {
-        let copy = read.try_clone().map_err(ContainerError::Pipes)?;
-        let name = pipe_name(id, stream).map_err(ContainerError::Pipes)?;
-        context.pid1.store_fd(name, copy).await?;
-    }
-    let pod_cgroup = Cgroup::of_pod(&context.paths().cgroup, &pod.uid);
-    let cgroup = pod_cgroup.of_container(id);
-    cgroup.create(
-        &context.paths().cgroup,
-        &container_settings(&container.resources, pod.pids_limit),
-    )?;
-    write_spec(context, pod, container, image, &bundle, &rootfs, id)?;
+    build_with(context, key, sandbox, id, config, image, Vec::new()).await
+}
+
+/// Names of the images that a container mounts.
+pub(crate) fn mounted_images(config: &ContainerConfig) -> impl Iterator<Item = &str> {
+    config.mounts.iter().filter_map(|mount| match &mount.source {
+        MountSource::Image { image, .. } => Some(image.as_str()),
+        _ => None,
+    })
+}
+
+/// The same as [`build`], for a container that mounts images: each by the name it has in `config`.
+pub(crate) async fn build_with(
+    context: &Arc<Context>,
+    key: &str,
+    sandbox: &SandboxConfig,
+    id: &str,
+    config: &ContainerConfig,
+    image: &Image,
+    mounted: Vec<(String, Arc<Image>)>,
+) -> Result<Built, ContainerError> {
+    let pod_cgroup = sandbox::cgroup(context, key, sandbox)?;
+    let (ours, theirs) = io::make(config).map_err(ContainerError::Pipes)?;
+    io::keep(context, id, &ours).await?;
     context.load_module("overlay").await;
-    let request = Request::Create(Create {
+    let work = prepare::Work {
+        context: context.clone(),
+        key: key.to_owned(),
+        sandbox: sandbox.clone(),
         id: id.to_owned(),
-        bundle,
-        state_root: context.paths().run.join("runc"),
-        lock,
-        created: paths.run.join("created.json"),
-        overlay: Overlay { lower: image.rootfs.clone(), upper, work, merged: rootfs },
-        cgroup: cgroup.path().to_owned(),
-        all_devices: container.security.privileged,
-    });
+        config: config.clone(),
+        image: image.clone(),
+        mounted: mounted.into_iter().map(|(name, image)| (name, image.layers.clone())).collect(),
+        cgroup: pod_cgroup.of_container(id),
+    };
     // libcontainer removes the cgroup when it fails, and with it the count; the pod's count includes it and stays.
     let killed = |cgroup: &Cgroup| cgroup.flag("memory.events", "oom_kill").unwrap_or(0);
     let killed_before = killed(&pod_cgroup);
     let program = context.paths().runc.clone();
-    let descriptors = [stdout_write, stderr_write];
-    let helper = tokio::task::spawn_blocking(move || runc::run(&program, &request, &descriptors));
+    let helper = tokio::task::spawn_blocking(move || {
+        let request = Request::Create(Box::new(prepare::prepare(&work)?));
+        runc::run(&program, &request, &theirs).map_err(ContainerError::Build)
+    });
     match helper.await.map_err(|_| ContainerError::Ending)? {
-        Ok(Reply::Created(created)) => Ok(Built { created, stdout, stderr }),
+        Ok((Reply::Created(created), descriptors)) => {
+            let io = io::complete(context, id, ours, descriptors).await?;
+            Ok(Built { pid: created.pid, start_time: created.start_time, io })
+        }
         Ok(_) => Err(ContainerError::Build(RuncError::Failed("a wrong answer".to_owned()))),
-        Err(error) => Err(match container.resources.memory_limit_bytes {
+        Err(ContainerError::Build(error)) => Err(match config.resources.memory_limit_bytes {
             Some(limit_bytes) if killed(&pod_cgroup) > killed_before => {
                 ContainerError::MemoryLimitTooSmall { limit_bytes }
             }
             _ => ContainerError::Build(error),
         }),
+        Err(error) => Err(error),
     }
-}
-
-fn write_spec(
-    context: &Context,
-    pod: &Pod,
-    container: &Container,
-    image: &Image,
-    bundle: &Path,
-    rootfs: &Path,
-    id: &str,
-) -> Result<(), ContainerError> {
-    // An image without account files has only the users it names by number.
-    let account = |file: &str| std::fs::read_to_string(image.rootfs.join(file)).unwrap_or_default();
-    let (passwd, group) = (account("etc/passwd"), account("etc/group"));
-    let user = spec::find_user(container, &image.config.user, &passwd, &group)?;
-    let spec = spec::build(&spec::Input {
-        pod,
-        container,
-        image: &image.config,
-        user: &user,
-        rootfs,
-        cgroup: &format!("/pods/{}/{id}", pod.uid),
-        namespaces: &sandbox::namespaces(context, &pod.uid),
-        etc: &sandbox::etc(context, &pod.uid),
-        shm: &sandbox::shm(context, &pod.uid),
-        volumes: &sandbox::volumes(context, pod),
-        node_memory_bytes: node_memory_bytes(),
-    })?;
-    write_file(&bundle.join("config.json"), spec.to_string().as_bytes())
-}
-
-/// Memory of the node; 0 when /proc does not say.
-fn node_memory_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kib.unwrap_or(0).saturating_mul(1024)
 }
 
 /// Step 6. A process that does not wait any more was started before.
 pub(crate) async fn start(context: &Context, id: &str) -> Result<(), ContainerError> {
+    use std::io::ErrorKind::{ConnectionRefused, NotFound};
     let socket = RunPaths::new(context, id).state.join("notify.sock");
     match tokio::net::UnixStream::connect(&socket).await {
         Ok(_connection) => Ok(()),
-        Err(e)
-            if matches!(e.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) =>
-        {
-            Ok(())
-        }
+        Err(e) if matches!(e.kind(), ConnectionRefused | NotFound) => Ok(()),
         Err(e) => Err(ContainerError::Start(e)),
     }
 }
 
+/// Sends a signal to the first process of a container: `process` is its pid and start time.
+///
+/// # Errors
+/// When that process has ended, or the signal is none.
+pub(crate) fn signal(process: (i32, u64), signal: i32) -> Result<(), std::io::Error> {
+    let signal =
+        rustix::process::Signal::from_named_raw(signal).ok_or(std::io::ErrorKind::InvalidInput)?;
+    Pidfd::open_exact(process.0, process.1)
+        .and_then(|process| process.signal(signal))
+        .map_err(std::io::Error::other)
+}
+
+/// Changes the limits of a container: all that are given, or none and an error.
+pub(crate) fn update(
+    context: &Context,
+    id: &str,
+    resources: &Resources,
+) -> Result<(), CgroupError> {
+    let root = &context.paths().cgroup;
+    match written_cgroup(context, id) {
+        Some(name) => Cgroup::below(root, &name)?.update(root, &settings(resources)?),
+        None => Err(CgroupError::Path { path: String::new() }),
+    }
+}
+
+/// The cgroup that a run has written down, from the root of the hierarchy.
+fn written_cgroup(context: &Context, id: &str) -> Option<String> {
+    let path = RunPaths::new(context, id).run.join("cgroup");
+    std::fs::read_to_string(path).ok().filter(|name| !name.is_empty())
+}
+
 /// Gives up a run of which anything may exist, but which does not count: first makes sure that no helper of a former agent
 /// still works on it.
-pub(crate) async fn roll_back(
-    context: &Context,
-    uid: &str,
-    id: &str,
-) -> Result<(), ContainerError> {
+pub(crate) async fn roll_back(context: &Context, id: &str) -> Result<(), ContainerError> {
     let lock = RunPaths::new(context, id).run.join("lock");
-    let free = async {
-        loop {
-            match file_lock::withdraw(&lock) {
-                Ok(true) => return Ok(()),
-                Ok(false) => tokio::time::sleep(POLL).await,
-                Err(source) => {
-                    return Err(ContainerError::Prepare { path: lock.clone(), source });
-                }
-            }
-        }
-    };
-    // After the deadline the helper hangs; killing what it has built so far is all that is left.
-    let _ = tokio::time::timeout(HELPER_DEADLINE, free).await;
-    remove(context, uid, id).await
+    sandbox::withdraw(&lock).await.map_err(ContainerError::Remove)?;
+    remove(context, id).await
+}
+
+/// The same for what no record names, and whose cgroup may have been found below that of a pod of the node's own.
+pub(crate) async fn sweep(context: &Context, uid: &str, id: &str) -> Result<(), ContainerError> {
+    roll_back(context, id).await?;
+    if uid.is_empty() {
+        return Ok(());
+    }
+    let cgroup = Cgroup::of_pod(&context.paths().cgroup, uid).of_container(id);
+    cgroup.kill()?;
+    sandbox::wait_until_empty(&cgroup).await.map_err(ContainerError::Remove)?;
+    Ok(cgroup.remove()?)
+}
+
+/// Takes everything of a run out of the kernel that has ended, or is to end: processes, cgroup, descriptors. Its writable
+/// layer and its folder stay.
+pub(crate) async fn release(context: &Context, id: &str) -> Result<(), ContainerError> {
+    if let Some(name) = written_cgroup(context, id) {
+        let cgroup = Cgroup::below(&context.paths().cgroup, &name)?;
+        cgroup.kill()?;
+        sandbox::wait_until_empty(&cgroup).await.map_err(ContainerError::Remove)?;
+        cgroup.remove()?;
+    }
+    io::forget(context, id).await
 }
 
 /// Removes everything of a run, in whatever state it was left. Nothing of it is there afterwards, or it is an error.
-pub(crate) async fn remove(context: &Context, uid: &str, id: &str) -> Result<(), ContainerError> {
-    let cgroup = Cgroup::of_pod(&context.paths().cgroup, uid).of_container(id);
-    cgroup.kill()?;
-    let empty = async {
-        while cgroup.is_populated() {
-            tokio::time::sleep(POLL).await;
-        }
-    };
-    if tokio::time::timeout(KILL_DEADLINE, empty).await.is_err() {
-        return Err(ContainerError::StillPopulated { path: cgroup.path().to_owned() });
-    }
-    cgroup.remove()?;
-    for stream in [LogStream::Stdout, LogStream::Stderr] {
-        let name = pipe_name(id, stream).map_err(ContainerError::Pipes)?;
-        context.pid1.drop_fd(name).await?;
-    }
+pub(crate) async fn remove(context: &Context, id: &str) -> Result<(), ContainerError> {
+    release(context, id).await?;
     let RunPaths { run, var, state } = RunPaths::new(context, id);
     let removed = tokio::task::spawn_blocking(move || {
         [state, var, run].iter().try_for_each(|path| sandbox::remove_folder(path))
     });
     removed.await.map_err(|_| ContainerError::Ending)?.map_err(ContainerError::Remove)
-}
-
-fn make_folder(path: &Path) -> Result<(), ContainerError> {
-    std::fs::create_dir_all(path)
-        .map_err(|source| ContainerError::Prepare { path: path.to_owned(), source })
-}
-
-fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ContainerError> {
-    std::fs::write(path, bytes)
-        .map_err(|source| ContainerError::Prepare { path: path.to_owned(), source })
 }

@@ -4,6 +4,23 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+/// As the lower layer wants it, until the image store takes over.
+impl Image {
+    pub(crate) fn stored(&self) -> ingot_images::Image {
+        let ImageConfig { user, env, entrypoint, cmd, working_dir } = self.config.clone();
+        let config = ingot_images::ImageConfig {
+            user,
+            env,
+            entrypoint,
+            cmd,
+            working_dir,
+            ..ingot_images::ImageConfig::default()
+        };
+        let layers = vec![self.rootfs.clone()];
+        ingot_images::Image { config, layers, pinned: true, ..ingot_images::Image::default() }
+    }
+}
+
 /// An image that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Image {

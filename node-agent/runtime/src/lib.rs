@@ -16,10 +16,12 @@ pub mod pod;
 pub mod stats;
 pub mod status;
 
+mod cdi;
 mod cgroup;
 mod container;
 mod context;
 mod convert;
+mod device;
 mod durable;
 mod engine;
 mod image;
@@ -32,6 +34,7 @@ mod report;
 mod runc;
 mod sandbox;
 mod spec;
+mod sysctl;
 
 pub use engine::{Engine, EngineConfig, EngineError, Paths, Subnet};
 pub use pid1::Pid1;

@@ -175,7 +175,7 @@ impl Pod {
     }
 }
 
-fn is_safe_name(name: &str) -> bool {
+pub(crate) fn is_safe_name(name: &str) -> bool {
     let inside = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
     (1..=253).contains(&name.len())
         && name.bytes().all(|b| inside(&b))

@@ -3,6 +3,7 @@
 //!
 //! It must never hold something that only memory knows and that a restart would miss.
 
+mod configs;
 mod run;
 mod status;
 
@@ -271,7 +272,7 @@ impl PodTask {
 
     /// Throws away what is left of a run that ended; a failure is repeated by the sweep at the next start of the agent.
     async fn clean_up(&self, id: &str) {
-        if let Err(error) = container::remove(&self.context, &self.record.pod.uid, id).await {
+        if let Err(error) = container::remove(&self.context, id).await {
             tracing::warn!(id, error = chain(&error), "remove ended container");
         }
     }

@@ -1,22 +1,44 @@
-//! What the containers of a pod share: namespaces, addresses, volumes, three small files in /etc. Made before the first
-//! container, removed after the last.
+//! What the containers of a pod share: namespaces, cgroup, addresses, volumes in memory, three small files in /etc. Made
+//! before the first container, removed after the last.
+//!
+//! Layout of the folder of a sandbox, on the tmpfs of /run: `lock` (held by a helper at work), `cgroup` (path of the cgroup
+//! to remove), `ns/` (pinned namespaces), `shared/{shm,etc}` (one small tmpfs), `volumes/<name>` (a tmpfs each).
+
+mod etc;
+
+pub(crate) use etc::write_etc;
 
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use ingot_linux::unmount;
+use ingot_linux::{file_lock, unmount};
 use ingot_runc_api::{Request, Sandbox, Tmpfs};
 
-use crate::cgroup::{Cgroup, CgroupError, pod_settings};
+use crate::cgroup::{Cgroup, CgroupError, settings};
+use crate::config::{NamespaceMode, SandboxConfig};
 use crate::context::Context;
 use crate::network::NetworkError;
-use crate::pod::{Pod, VolumeKind};
-use crate::record::PodRecord;
 use crate::runc::{self, RuncError};
+use crate::spec;
+use crate::sysctl::{self, SysctlError};
 
 /// Size of a pod's /dev/shm: Docker's and containerd's default.
 const SHM_BYTES: u64 = 64 << 20;
+
+/// Room for the files in /etc on the same tmpfs: what a container writes there is bounded, and its own.
+const ETC_BYTES: u64 = 256 << 10;
+
+/// How long a helper of a former agent may go on with something that is being given up.
+pub(crate) const HELPER_DEADLINE: Duration = Duration::from_secs(70);
+
+/// How long killed processes may take to go.
+pub(crate) const KILL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Pause between two looks at something that cannot be waited for otherwise.
+pub(crate) const POLL: Duration = Duration::from_millis(20);
 
 /// Why a sandbox could not be made or removed.
 #[derive(Debug, thiserror::Error)]
@@ -38,152 +60,228 @@ pub(crate) enum SandboxError {
     /// Its cgroup.
     #[error("set up the cgroup of the pod")]
     Cgroup(#[from] CgroupError),
+    /// A kernel parameter that it may not set.
+    #[error("check the kernel parameters of the pod")]
+    Sysctl(#[from] SysctlError),
+    /// A name that cannot be one.
+    #[error("{name:?} cannot be the name of a volume or host")]
+    Name { name: String },
     /// Its namespaces.
     #[error("make the namespaces of the pod")]
     Namespaces(#[source] RuncError),
     /// Its place on the bridge.
     #[error("connect the pod to the network")]
     Network(#[from] NetworkError),
+    /// Its processes did not die.
+    #[error("processes of {path} are still there {} s after they were killed", KILL_DEADLINE.as_secs())]
+    StillPopulated { path: PathBuf },
     /// The blocking work was cut off: the agent ends.
     #[error("the agent is ending")]
     Ending,
 }
 
 /// Folder with the pinned namespaces.
-pub(crate) fn namespaces(context: &Context, uid: &str) -> PathBuf {
-    context.pod_run(uid).join("ns")
+pub(crate) fn namespaces(context: &Context, key: &str) -> PathBuf {
+    context.pod_run(key).join("ns")
 }
 
 /// Folder with `resolv.conf`, `hosts` and `hostname`.
-pub(crate) fn etc(context: &Context, uid: &str) -> PathBuf {
-    context.pod_run(uid).join("etc")
+pub(crate) fn etc(context: &Context, key: &str) -> PathBuf {
+    context.pod_run(key).join("shared/etc")
 }
 
 /// Folder that is /dev/shm in every container of the pod.
-pub(crate) fn shm(context: &Context, uid: &str) -> PathBuf {
-    context.pod_run(uid).join("shm")
+pub(crate) fn shm(context: &Context, key: &str) -> PathBuf {
+    context.pod_run(key).join("shared/shm")
 }
 
-/// Where each volume is on the node.
-pub(crate) fn volumes(context: &Context, pod: &Pod) -> Vec<(String, PathBuf)> {
-    let place = |volume: &crate::pod::Volume| match &volume.kind {
-        VolumeKind::EmptyDir { .. } => {
-            PodRecord::folder(&context.paths().var, &pod.uid).join("volumes").join(&volume.name)
-        }
-        VolumeKind::EmptyDirMemory { .. } => {
-            context.pod_run(&pod.uid).join("volumes").join(&volume.name)
-        }
-        VolumeKind::HostPath { path } => path.into(),
-    };
-    pod.volumes.iter().map(|volume| (volume.name.clone(), place(volume))).collect()
+/// Folder with the volumes in memory.
+pub(crate) fn volumes(context: &Context, key: &str) -> PathBuf {
+    context.pod_run(key).join("volumes")
 }
 
-/// Makes the sandbox, where nothing of it exists.
+/// The cgroup in which the containers of the sandbox have theirs.
+pub(crate) fn cgroup(
+    context: &Context,
+    key: &str,
+    config: &SandboxConfig,
+) -> Result<Cgroup, CgroupError> {
+    Cgroup::of_sandbox(&context.paths().cgroup, key, config)
+}
+
+/// Makes the sandbox, where nothing of it exists. Returns its addresses: with plugins they are known only afterwards.
 pub(crate) async fn build(
     context: &Context,
-    pod: &Pod,
+    key: &str,
+    config: &SandboxConfig,
     addresses: &[IpAddr],
-) -> Result<(), SandboxError> {
-    let cgroup = Cgroup::of_pod(&context.paths().cgroup, &pod.uid);
-    cgroup.create(&context.paths().cgroup, &pod_settings(pod))?;
-    let shared = shm(context, &pod.uid);
-    let mut tmpfs = vec![Tmpfs { path: shared, size_bytes: Some(SHM_BYTES), sticky: true }];
-    for (volume, (_, path)) in pod.volumes.iter().zip(volumes(context, pod)) {
-        match volume.kind {
-            VolumeKind::HostPath { .. } => {}
-            VolumeKind::EmptyDir { .. } => make_volume(&path)?,
-            VolumeKind::EmptyDirMemory { size_limit_bytes } => {
-                make_volume(&path)?;
-                tmpfs.push(Tmpfs { path, size_bytes: size_limit_bytes, sticky: false });
-            }
+) -> Result<Vec<IpAddr>, SandboxError> {
+    let folder = context.pod_run(key);
+    let (cgroup, first_process) = cgroups(context, key, config)?;
+    let request = request(&folder, config, first_process.as_ref())?;
+    let settings = settings(&config.resources)?;
+    let (root, program) = (context.paths().cgroup.clone(), context.paths().runc.clone());
+    let own = owns_cgroup(config).then_some(cgroup);
+    let helper = tokio::task::spawn_blocking(move || {
+        prepare(&folder, &request)?;
+        if let Some(named) = own.as_ref().or(first_process.as_ref()) {
+            write(&folder.join("cgroup"), named.name(&root).as_bytes())?;
         }
-    }
-    let folder = namespaces(context, &pod.uid);
-    for folder in [&folder, &etc(context, &pod.uid), &shm(context, &pod.uid)] {
-        make_folder(folder)?;
-    }
-    let request = Request::Sandbox(Sandbox {
-        folder: folder.clone(),
-        hostname: hostname(pod).to_owned(),
-        network: !pod.host_network,
-        tmpfs,
+        if let Some(own) = &own {
+            own.create(&root, &settings)?;
+            own.delegate()?;
+        }
+        if let Some(first) = &first_process {
+            first.create(&root, &crate::cgroup::Settings::new())?;
+        }
+        let request = Request::Sandbox(request);
+        runc::run(&program, &request, &[]).map_err(SandboxError::Namespaces)
     });
-    let program = context.paths().runc.clone();
-    let helper = tokio::task::spawn_blocking(move || runc::run(&program, &request, &[]));
-    helper.await.map_err(|_| SandboxError::Ending)?.map_err(SandboxError::Namespaces)?;
-    if !pod.host_network {
-        context.load_module("bridge").await;
-        context.load_module("veth").await;
-        context.network.attach(&pod.uid, &folder.join("net"), addresses).await?;
+    helper.await.map_err(|_| SandboxError::Ending)??;
+    let mut addresses = addresses.to_vec();
+    if config.namespaces.network != NamespaceMode::Node {
+        let namespace = namespaces(context, key).join("net");
+        addresses = context.network.attach(key, &namespace, &addresses, config).await?;
     }
-    write_etc(context, pod, addresses)
+    write_etc(context, key, config, &addresses)?;
+    Ok(addresses)
 }
 
-/// Removes everything that [`build`] made, in whatever state it was left. The volumes on disk stay: they live as long as
-/// the pod.
-pub(crate) async fn tear_down(context: &Context, uid: &str) -> Result<(), SandboxError> {
-    let folder = context.pod_run(uid);
-    let removed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| SandboxError::Remove { path, source }
+/// Whether the runtime makes the cgroup of the pod, and removes it.
+fn owns_cgroup(config: &SandboxConfig) -> bool {
+    !config.cgroup_parent_is_pod || config.cgroup_parent.is_empty()
+}
+
+/// The cgroup of the pod, and that of the process that only reaps, when there is one.
+fn cgroups(
+    context: &Context,
+    key: &str,
+    config: &SandboxConfig,
+) -> Result<(Cgroup, Option<Cgroup>), CgroupError> {
+    let cgroup = cgroup(context, key, config)?;
+    let shares_pids = config.namespaces.pid == NamespaceMode::Pod;
+    // In a cgroup of somebody else the name says whose it is.
+    let name = if owns_cgroup(config) { "init" } else { key };
+    let first = shares_pids.then(|| cgroup.of_container(name));
+    Ok((cgroup, first))
+}
+
+fn request(
+    folder: &Path,
+    config: &SandboxConfig,
+    first_process: Option<&Cgroup>,
+) -> Result<Sandbox, SandboxError> {
+    let namespaces = &config.namespaces;
+    let name = |name: &str| SandboxError::Name { name: name.to_owned() };
+    if config.hostname.len() > 64 || config.hostname.contains(['\0', '\n']) {
+        return Err(name(&config.hostname));
+    }
+    let sysctls = sysctl::checked(&config.sysctls, namespaces)?;
+    let size = config.shm_size_bytes.unwrap_or(SHM_BYTES).saturating_add(ETC_BYTES);
+    let mut tmpfs =
+        vec![Tmpfs { path: folder.join("shared"), size_bytes: Some(size), mode: 0o711 }];
+    for (volume, size_bytes) in &config.memory_volumes {
+        if !crate::pod::is_safe_name(volume) {
+            return Err(name(volume));
+        }
+        let path = folder.join("volumes").join(volume);
+        tmpfs.push(Tmpfs { path, size_bytes: *size_bytes, mode: 0o777 });
+    }
+    Ok(Sandbox {
+        folder: folder.join("ns"),
+        lock: folder.join("lock"),
+        hostname: spec::has_uts(config).then(|| config.hostname.clone()),
+        network: namespaces.network != NamespaceMode::Node,
+        ipc: namespaces.ipc != NamespaceMode::Node,
+        pid: first_process.map(|cgroup| cgroup.path().to_owned()),
+        user: namespaces.user.as_ref().map(spec::mappings),
+        sysctls,
+        tmpfs,
+    })
+}
+
+/// Folders and the lock. What belongs to the runtime is closed to everybody but root; processes of a user namespace, which
+/// are not root here, may pass through the folders of their own pod.
+fn prepare(folder: &Path, request: &Sandbox) -> Result<(), SandboxError> {
+    let mode = if request.user.is_some() { 0o711 } else { 0o700 };
+    let inside = request.tmpfs.iter().map(|tmpfs| tmpfs.path.as_path());
+    for path in [folder, request.folder.as_path()].into_iter().chain(inside) {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(path)
+            .map_err(|source| SandboxError::Prepare { path: path.to_owned(), source })?;
+    }
+    write(&request.lock, b"")
+}
+
+/// Removes everything that [`build`] made, in whatever state it was left; first makes sure that no helper of a former agent
+/// still works on it. The volumes on disk stay: they live as long as the pod.
+pub(crate) async fn tear_down(context: &Context, key: &str) -> Result<(), SandboxError> {
+    let folder = context.pod_run(key);
+    withdraw(&folder.join("lock")).await?;
+    context.network.detach(key).await?;
+    let root = &context.paths().cgroup;
+    let own = std::fs::read_to_string(folder.join("cgroup")).ok();
+    let cgroup = match own.as_deref() {
+        Some(name) if !name.is_empty() => Cgroup::below(root, name)?,
+        _ => Cgroup::of_pod(root, key),
     };
-    context.network.detach(uid).await?;
+    cgroup.kill()?;
+    wait_until_empty(&cgroup).await?;
+    let removed = tokio::task::spawn_blocking(move || {
+        remove_mounts(&folder)?;
+        cgroup.remove()?;
+        remove_folder(&folder)
+    });
+    removed.await.map_err(|_| SandboxError::Ending)?
+}
+
+/// Waits until no helper works on what `lock` stands for, and sees to it that none begins.
+pub(crate) async fn withdraw(lock: &Path) -> Result<(), SandboxError> {
+    let free = async {
+        loop {
+            match file_lock::withdraw(lock) {
+                Ok(true) => return Ok(()),
+                Ok(false) => tokio::time::sleep(POLL).await,
+                Err(source) => {
+                    return Err(SandboxError::Prepare { path: lock.to_owned(), source });
+                }
+            }
+        }
+    };
+    // After the deadline the helper hangs; killing what it has built so far is all that is left.
+    tokio::time::timeout(HELPER_DEADLINE, free).await.unwrap_or(Ok(()))
+}
+
+/// Waits until the killed processes of a cgroup are gone.
+pub(crate) async fn wait_until_empty(cgroup: &Cgroup) -> Result<(), SandboxError> {
+    let empty = async {
+        while cgroup.is_populated() {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(KILL_DEADLINE, empty)
+        .await
+        .map_err(|_| SandboxError::StillPopulated { path: cgroup.path().to_owned() })
+}
+
+fn remove_mounts(folder: &Path) -> Result<(), SandboxError> {
+    let detach = |path: &Path| {
+        unmount::detach(path)
+            .map_err(|source| SandboxError::Remove { path: path.to_owned(), source })
+    };
     for inside in ["ns", "volumes"] {
         let Ok(entries) = std::fs::read_dir(folder.join(inside)) else { continue };
         for entry in entries.flatten() {
-            unmount::detach(&entry.path()).map_err(removed(&entry.path()))?;
+            detach(&entry.path())?;
         }
     }
-    unmount::detach(&folder.join("shm")).map_err(removed(&folder.join("shm")))?;
-    remove_folder(&folder)?;
-    Cgroup::of_pod(&context.paths().cgroup, uid).remove()?;
-    Ok(())
+    detach(&folder.join("shared"))
 }
 
-/// Writes what the containers see as /etc/resolv.conf, /etc/hosts and /etc/hostname.
-pub(crate) fn write_etc(
-    context: &Context,
-    pod: &Pod,
-    addresses: &[IpAddr],
-) -> Result<(), SandboxError> {
-    let folder = etc(context, &pod.uid);
-    let node = context.paths().run.join("etc");
-    // Written in place, not by rename: containers have the very file mounted.
-    let write = |name: &str, text: &str| {
-        let path = folder.join(name);
-        std::fs::write(&path, text).map_err(|source| SandboxError::Prepare { path, source })
-    };
-    // A node without a resolver yet gives its pods an empty file.
-    write("resolv.conf", &std::fs::read_to_string(node.join("resolv.conf")).unwrap_or_default())?;
-    if pod.host_network {
-        let copy = |name| std::fs::read_to_string(node.join(name)).unwrap_or_default();
-        write("hosts", &copy("hosts"))?;
-        return write("hostname", &copy("hostname"));
-    }
-    let mut hosts = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n".to_owned();
-    for address in addresses {
-        hosts.push_str(&format!("{address} {}\n", hostname(pod)));
-    }
-    write("hosts", &hosts)?;
-    write("hostname", &format!("{}\n", hostname(pod)))
-}
-
-/// Name of the pod inside: its own, at most 63 bytes as the kernel and DNS allow.
-fn hostname(pod: &Pod) -> &str {
-    let name = if pod.hostname.is_empty() { &pod.name } else { &pod.hostname };
-    name.get(..63).unwrap_or(name).trim_end_matches(['-', '.'])
-}
-
-fn make_folder(path: &Path) -> Result<(), SandboxError> {
-    std::fs::create_dir_all(path)
-        .map_err(|source| SandboxError::Prepare { path: path.to_owned(), source })
-}
-
-/// A volume belongs to whoever runs in the pod, so everybody may write, as in Kubernetes.
-fn make_volume(path: &Path) -> Result<(), SandboxError> {
-    use std::os::unix::fs::PermissionsExt as _;
-    make_folder(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777))
+fn write(path: &Path, bytes: &[u8]) -> Result<(), SandboxError> {
+    std::fs::write(path, bytes)
         .map_err(|source| SandboxError::Prepare { path: path.to_owned(), source })
 }
 

@@ -1,25 +1,32 @@
-//! The OCI spec of a container: a pure function of pod, container, image and a few paths. No I/O.
+//! The OCI spec of a container: a pure function of sandbox, container, image and a few paths. No I/O.
 //!
 //! It works around what `libcontainer` 0.7 does differently from runc, each place says how.
 
+mod capabilities;
+mod mounts;
 mod process;
 mod seccomp;
+mod seccomp_local;
+mod user;
 
-pub(crate) use process::{ProcessError, User, find_user};
+pub(crate) use mounts::{Mounts, mappings};
+pub(crate) use process::Environment;
+pub(crate) use user::{Accounts, User, find as find_user};
 
 use std::path::{Path, PathBuf};
 
+use ingot_images::ImageConfig;
 use serde_json::{Value, json};
 
-use crate::image::ImageConfig;
-use crate::pod::{Container, Pod};
+use crate::config::{ContainerConfig, NamespaceMode, SandboxConfig, SecurityProfile};
+use crate::device::Node;
 
-/// Everything the spec depends on besides pod and container.
+/// Everything the spec depends on.
 pub(crate) struct Input<'a> {
-    /// The pod.
-    pub(crate) pod: &'a Pod,
-    /// The container, one of the pod's.
-    pub(crate) container: &'a Container,
+    /// The sandbox.
+    pub(crate) sandbox: &'a SandboxConfig,
+    /// The container.
+    pub(crate) config: &'a ContainerConfig,
     /// What the image says.
     pub(crate) image: &'a ImageConfig,
     /// Who the program runs as, from container, image and the image's /etc/passwd.
@@ -31,14 +38,81 @@ pub(crate) struct Input<'a> {
     pub(crate) cgroup: &'a str,
     /// Folder with the pinned namespaces.
     pub(crate) namespaces: &'a Path,
+    /// The PID namespace of another container that it joins.
+    pub(crate) target_pid: Option<&'a Path>,
     /// Folder with `resolv.conf`, `hosts` and `hostname`.
     pub(crate) etc: &'a Path,
     /// Folder that all containers of the pod see as /dev/shm.
     pub(crate) shm: &'a Path,
-    /// Where each volume is on the node, by name.
-    pub(crate) volumes: &'a [(String, PathBuf)],
-    /// Memory of the node.
-    pub(crate) node_memory_bytes: u64,
+    /// Folder with the volumes in memory.
+    pub(crate) volumes: &'a Path,
+    /// Folder in which the helper prepares mounts.
+    pub(crate) stage: &'a Path,
+    /// Layers of the images that are mounted, the topmost first.
+    pub(crate) images: &'a [(String, Vec<PathBuf>)],
+    /// Device nodes.
+    pub(crate) devices: &'a [Node],
+    /// The AppArmor profile to apply.
+    pub(crate) apparmor: Option<&'a str>,
+    /// What is in the file of a local seccomp profile.
+    pub(crate) seccomp: Option<&'a str>,
+}
+
+/// Why a container cannot be described.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum SpecError {
+    /// Neither container nor image says what to execute.
+    #[error("neither the pod nor the image says what to execute; set command")]
+    NothingToExecute,
+    /// An argument that execve(2) cannot pass.
+    #[error("an argument of the command holds a zero byte")]
+    Arguments,
+    /// A variable that execve(2) cannot pass.
+    #[error("the environment variable {name:?} has a name or value that no program can get")]
+    Environment { name: String },
+    /// The user is a name that the image does not know.
+    #[error("the image has no user {user:?}; set securityContext.runAsUser")]
+    NoUser { user: String },
+    /// The group is a name that the image does not know.
+    #[error("the image has no group {group:?}; set securityContext.runAsGroup")]
+    NoGroup { group: String },
+    /// The kernel has another use for that number.
+    #[error("4294967295 is not the id of a user or group")]
+    NoId,
+    /// The user namespace does not have that id.
+    #[error("id {id} is not mapped in the user namespace of the pod")]
+    NotMapped { id: u32 },
+    /// A mount names a volume that the pod does not have.
+    #[error("the pod has no volume {volume:?}")]
+    NoVolume { volume: String },
+    /// A mount names an image that the node does not have.
+    #[error("image {image:?} to be mounted is not there")]
+    NoImage { image: String },
+    /// A path that is not what it should be.
+    #[error(
+        "{path:?} is not a path that can be used here: it must not go up, and be absolute in a container"
+    )]
+    Path { path: String },
+    /// A place that belongs to the runtime.
+    #[error("nothing can be mounted on {path}")]
+    MountPoint { path: String },
+    /// Recursive read-only needs read-only, and no propagation.
+    #[error(
+        "the mount on {path} can be recursively read-only only when it is read-only and private"
+    )]
+    RecursiveReadOnly { path: String },
+    /// Mounts of a container that appear on the node.
+    #[error("the mount on {path} is bidirectional, which needs a privileged container")]
+    Bidirectional { path: String },
+    /// The kernel lets nothing out of a user namespace.
+    #[error("the mount on {path} is bidirectional, which no pod with a user namespace can have")]
+    BidirectionalInUserNamespace { path: String },
+    /// A capability that Linux does not have.
+    #[error("there is no capability {name:?}")]
+    NoCapability { name: String },
+    /// A seccomp profile that cannot be used.
+    #[error("the seccomp profile cannot be used: {problem}")]
+    Seccomp { problem: String },
 }
 
 /// What a container may not see of /proc and /sys: runc's and Kubernetes' list.
@@ -61,169 +135,109 @@ const MASKED_PATHS: &[&str] = &[
 const READ_ONLY_PATHS: &[&str] =
     &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// The default set of Docker and containerd.
-const DEFAULT_CAPABILITIES: &[&str] = &[
-    "CAP_AUDIT_WRITE",
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_MKNOD",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_RAW",
-    "CAP_SETFCAP",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
-    "CAP_SYS_CHROOT",
-];
+/// A container, described.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Described {
+    /// The OCI spec.
+    pub(crate) spec: Value,
+    /// The environment, to the byte.
+    pub(crate) environment: Environment,
+    /// Mounts for the helper.
+    pub(crate) mounts: Mounts,
+    /// Where the program starts.
+    pub(crate) working_dir: String,
+}
 
-/// All capabilities of Linux 6.12.
-const ALL_CAPABILITIES: &[&str] = &[
-    "CAP_AUDIT_CONTROL",
-    "CAP_AUDIT_READ",
-    "CAP_AUDIT_WRITE",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_KILL",
-    "CAP_LEASE",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_MAC_ADMIN",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MKNOD",
-    "CAP_NET_ADMIN",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_RAW",
-    "CAP_PERFMON",
-    "CAP_SETFCAP",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
-    "CAP_SYSLOG",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_NICE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_WAKE_ALARM",
-];
-
-/// The spec.
-pub(crate) fn build(input: &Input<'_>) -> Result<Value, ProcessError> {
-    let security = &input.container.security;
-    let capabilities = capabilities(input.container);
+/// Describes a container.
+pub(crate) fn build(input: &Input<'_>) -> Result<Described, SpecError> {
+    let security = &input.config.security;
+    let capabilities = capabilities::of(security)
+        .map_err(|capabilities::Unknown(name)| SpecError::NoCapability { name })?;
+    check_ids(input)?;
+    let mounts = mounts::build(input)?;
+    let environment = process::environment(input)?;
     let mut linux = json!({
         "cgroupsPath": input.cgroup,
         "namespaces": namespaces(input),
-        "rootfsPropagation": "slave",
+        "devices": input.devices.iter().map(Node::to_spec).collect::<Vec<_>>(),
+        // Like runc: mounts can travel to the node only when those above them can.
+        "rootfsPropagation": if mounts.shared { "shared" } else { "slave" },
     });
     if !security.privileged {
-        linux["maskedPaths"] = json!(MASKED_PATHS);
-        linux["readonlyPaths"] = json!(READ_ONLY_PATHS);
-        linux["seccomp"] = seccomp::profile(&capabilities);
+        let list = |own: &Option<Vec<String>>, default: &[&str]| match own {
+            Some(own) => json!(own),
+            None => json!(default),
+        };
+        linux["maskedPaths"] = list(&security.masked_paths, MASKED_PATHS);
+        linux["readonlyPaths"] = list(&security.read_only_paths, READ_ONLY_PATHS);
+        match &security.seccomp {
+            SecurityProfile::Unconfined => {}
+            SecurityProfile::RuntimeDefault => {
+                linux["seccomp"] = seccomp::profile(&capabilities.bounding);
+            }
+            SecurityProfile::Localhost(_) => {
+                // An empty profile would be no profile (CVE-2023-2431).
+                linux["seccomp"] = seccomp_local::parse(input.seccomp.unwrap_or_default())?;
+            }
+        }
     }
-    Ok(json!({
+    let spec = json!({
         "ociVersion": "1.2.0",
         "root": { "path": input.rootfs, "readonly": security.read_only_root },
-        "process": process::build(input, &capabilities)?,
-        "mounts": mounts(input)?,
+        "process": process::build(input, &capabilities, &environment)?,
+        "mounts": mounts.spec,
         "linux": linux,
-    }))
+    });
+    let working_dir = process::working_dir(input)?;
+    Ok(Described { spec, environment, mounts, working_dir })
 }
 
-/// Capabilities of the container: the default set, less what is dropped, plus what is added. "ALL" may be added or
-/// dropped; what is both added and dropped stays.
-fn capabilities(container: &Container) -> Vec<String> {
-    let security = &container.security;
-    let full = |name: &String| {
-        let upper = name.to_ascii_uppercase();
-        if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") }
+/// Every id that the program starts with must be one that its user namespace has.
+fn check_ids(input: &Input<'_>) -> Result<(), SpecError> {
+    let Some(user) = &input.sandbox.namespaces.user else { return Ok(()) };
+    let mapped = |range: crate::config::IdMapping, id: u32| {
+        id >= range.container_id && id - range.container_id < range.length
     };
-    let added: Vec<String> = security.capabilities_add.iter().map(full).collect();
-    let dropped: Vec<String> = security.capabilities_drop.iter().map(full).collect();
-    let all = |list: &[String]| list.iter().any(|name| name == "CAP_ALL");
-    if security.privileged || all(&added) {
-        return ALL_CAPABILITIES.iter().map(|name| (*name).to_owned()).collect();
+    if !mapped(user.uids, input.user.uid) {
+        return Err(SpecError::NotMapped { id: input.user.uid });
     }
-    let kept = |name: &&&str| !all(&dropped) && !dropped.iter().any(|d| d == **name);
-    let mut result: Vec<String> =
-        DEFAULT_CAPABILITIES.iter().filter(kept).map(|name| (*name).to_owned()).collect();
-    // A name that Linux does not have would make the whole container fail; the config check refuses it earlier.
-    result.extend(added.into_iter().filter(|name| ALL_CAPABILITIES.contains(&name.as_str())));
-    result.sort();
-    result.dedup();
-    result
+    match input.user.groups.iter().find(|gid| !mapped(user.gids, **gid)) {
+        Some(gid) => Err(SpecError::NotMapped { id: *gid }),
+        None => Ok(()),
+    }
+}
+
+/// Whether the sandbox has a host name of its own.
+pub(crate) fn has_uts(sandbox: &SandboxConfig) -> bool {
+    sandbox.namespaces.network != NamespaceMode::Node || !sandbox.hostname.is_empty()
 }
 
 fn namespaces(input: &Input<'_>) -> Value {
+    let of_pod = &input.sandbox.namespaces;
     let pinned =
         |kind: &str, file: &str| json!({"type": kind, "path": input.namespaces.join(file)});
-    let mut list = vec![
-        json!({"type": "mount"}),
-        json!({"type": "pid"}),
-        json!({"type": "cgroup"}),
-        pinned("ipc", "ipc"),
-        pinned("uts", "uts"),
-    ];
-    if !input.pod.host_network {
+    let mut list = vec![json!({"type": "mount"}), json!({"type": "cgroup"})];
+    match (&input.config.namespaces.pid, &of_pod.pid) {
+        (NamespaceMode::Node, _) | (NamespaceMode::Pod, NamespaceMode::Node) => {}
+        (NamespaceMode::Pod, NamespaceMode::Pod) => list.push(pinned("pid", "pid")),
+        (NamespaceMode::Target(_), _) => {
+            list.push(json!({"type": "pid", "path": input.target_pid}))
+        }
+        (NamespaceMode::Container | NamespaceMode::Pod, _) => list.push(json!({"type": "pid"})),
+    }
+    if of_pod.ipc != NamespaceMode::Node {
+        list.push(pinned("ipc", "ipc"));
+    }
+    if has_uts(input.sandbox) {
+        list.push(pinned("uts", "uts"));
+    }
+    if of_pod.network != NamespaceMode::Node {
         list.push(pinned("network", "net"));
     }
+    if of_pod.user.is_some() {
+        list.push(pinned("user", "user"));
+    }
     Value::Array(list)
-}
-
-fn mounts(input: &Input<'_>) -> Result<Value, ProcessError> {
-    let security = &input.container.security;
-    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({"destination": destination, "type": kind, "source": source, "options": options});
-    let system = if security.privileged { "rw" } else { "ro" };
-    let closed = ["nosuid", "noexec", "nodev"];
-    let with = |more: &[&'static str]| [&closed[..], more].concat();
-    let mut list = vec![
-        mount("/proc", "proc", "proc", &closed),
-        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        mount(
-            "/dev/pts",
-            "devpts",
-            "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
-        ),
-        mount("/dev/mqueue", "mqueue", "mqueue", &closed),
-        mount("/sys", "sysfs", "sysfs", &with(&[system])),
-        mount("/sys/fs/cgroup", "cgroup", "cgroup", &with(&["relatime", system])),
-    ];
-    let bind = |destination: &str, source: &Path, options: &[&str]| json!({"destination": destination, "type": "bind", "source": source, "options": options});
-    list.push(bind("/dev/shm", input.shm, &["rbind", "nosuid", "noexec", "nodev", "rw"]));
-    for file in ["resolv.conf", "hosts", "hostname"] {
-        let destination = format!("/etc/{file}");
-        // A volume there wins: the image's owner knows better.
-        if !input.container.mounts.iter().any(|m| m.path == destination) {
-            list.push(bind(&destination, &input.etc.join(file), &["rbind", "rw"]));
-        }
-    }
-    for volume in &input.container.mounts {
-        let source = input.volumes.iter().find(|(name, _)| *name == volume.volume);
-        let (_, source) =
-            source.ok_or_else(|| ProcessError::NoVolume { volume: volume.volume.clone() })?;
-        let source = source.join(&volume.sub_path);
-        let access = if volume.read_only { "ro" } else { "rw" };
-        list.push(bind(&volume.path, &source, &["rbind", "rprivate", access]));
-    }
-    Ok(Value::Array(list))
 }
 
 #[cfg(test)]

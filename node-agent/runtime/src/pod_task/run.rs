@@ -1,24 +1,24 @@
 //! Starting, adopting and ending runs: the part of the pod task that touches containers.
 
+use ingot_images::Image;
 use ingot_init_api::Exit;
 use ingot_linux::process::Pidfd;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use super::{Ended, PodTask, now_ms};
+use super::{Ended, PodTask, configs, now_ms};
 use crate::cgroup::{Cgroup, number_after};
-use crate::container::{self, Built, ContainerError};
+use crate::container::{self, Built, ContainerError, Io, Stream};
 use crate::durable::Survives;
 use crate::event::{Reason, Severity};
-use crate::image::{self, Image};
+use crate::image;
 use crate::lifecycle;
-use crate::logs::LogStream;
 use crate::logs::pump::Pump;
 use crate::logs::writer::LogWriter;
 use crate::pid1::Pid1Error;
 use crate::record::{Run, RunPhase, Sandbox};
 use crate::report::chain;
-use crate::sandbox;
+use crate::sandbox::{self, SandboxError};
 use crate::status::ExitRecord;
 
 /// Exit code of a run whose end nobody saw.
@@ -74,7 +74,7 @@ impl PodTask {
         }
         self.record.save(&self.folder, Survives::Kill).map_err(|e| start_error(&e))?;
         self.publish();
-        let result = self.bring_up(index, &image, &id).await;
+        let result = self.bring_up(index, &image.stored(), &id).await;
         if result.is_err() {
             self.clean_up(&id).await;
         }
@@ -85,13 +85,24 @@ impl PodTask {
     async fn bring_up(&mut self, index: usize, image: &Image, id: &str) -> Result<(), Trouble> {
         let context = self.context.clone();
         let Some(wanted) = self.container(index).cloned() else { return Ok(()) };
+        let pod = &self.record.pod;
+        let run = self.record.containers.get(index).and_then(|c| c.run.as_ref());
+        let attempt = run.map_or(0, |run| run.attempt);
+        let volumes = self.folder.join("volumes");
+        let memory = configs::node_memory_bytes();
+        let config = configs::container(pod, &wanted, attempt, &volumes, memory)
+            .map_err(|e| Trouble::new("CreateContainerConfigError", Reason::StartFailed, &e))?;
         let built = {
             // Closed only when the engine is gone.
             let _slot = context.builds.acquire().await;
-            container::build(&context, &self.record.pod, &wanted, image, id).await
+            let sandbox = configs::sandbox(pod, &context.paths().logs);
+            container::build(&context, &pod.uid, &sandbox, id, &config, image).await
         };
-        let Built { created, stdout, stderr } = built.map_err(|e| build_error(&e))?;
-        let process = (created.pid, created.start_time);
+        let Built { pid, start_time, io } = built.map_err(|e| build_error(&e))?;
+        let Io::Pipes { stdout, stderr, .. } = io else {
+            return Err(start_error(&std::io::Error::other("a terminal nobody asked for")));
+        };
+        let process = (pid, start_time);
         let exit = context.pid1.watch(process).await.map_err(|e| start_error(&e))?;
         let Some(container) = self.record.containers.get_mut(index) else { return Ok(()) };
         lifecycle::started(container, process.0, process.1, now_ms(), Timestamp::now());
@@ -159,7 +170,8 @@ impl PodTask {
         let present = self.record.sandbox.as_ref();
         if let Some(sandbox) = present.filter(|s| s.ready && s.boot_id == boot_id) {
             // The node's resolvers may have changed since the last container started.
-            return sandbox::write_etc(&self.context, &self.record.pod, &sandbox.ips)
+            let config = configs::sandbox(&self.record.pod, &self.context.paths().logs);
+            return sandbox::write_etc(&self.context, &uid, &config, &sandbox.ips)
                 .map_err(|e| failed(&e));
         }
         sandbox::tear_down(&self.context, &uid).await.map_err(|e| failed(&e))?;
@@ -170,9 +182,14 @@ impl PodTask {
         };
         self.record.sandbox = Some(Sandbox { boot_id, ready: false, ips: ips.clone() });
         self.record.save(&self.folder, Survives::Kill).map_err(|e| failed(&e))?;
-        sandbox::build(&self.context, &self.record.pod, &ips).await.map_err(|e| failed(&e))?;
+        configs::make_volumes(&self.record.pod, &self.folder.join("volumes"))
+            .map_err(|(path, source)| failed(&SandboxError::Prepare { path, source }))?;
+        let config = configs::sandbox(&self.record.pod, &self.context.paths().logs);
+        let ips = sandbox::build(&self.context, &uid, &config, &ips).await;
+        let ips = ips.map_err(|e| failed(&e))?;
         if let Some(sandbox) = &mut self.record.sandbox {
             sandbox.ready = true;
+            sandbox.ips = ips;
         }
         self.record.save(&self.folder, Survives::Kill).map_err(|e| failed(&e))
     }
@@ -226,7 +243,7 @@ impl PodTask {
             let name = container::pipe_name(&run.id, stream).ok()?;
             context.pid1.get_fd(name).await.ok().flatten()
         };
-        match (fd(LogStream::Stdout).await, fd(LogStream::Stderr).await) {
+        match (fd(Stream::Stdout).await, fd(Stream::Stderr).await) {
             (Some(stdout), Some(stderr)) => {
                 if let Err(error) = self.start_pump(index, &run.id, run.attempt, stdout, stderr) {
                     tracing::error!(error = chain(&error), "take over container log");
@@ -244,8 +261,7 @@ impl PodTask {
 
     /// Rolls a half-begun run back; it never counted.
     async fn give_up(&mut self, index: usize, run: &Run) {
-        if let Err(error) = container::roll_back(&self.context, &self.record.pod.uid, &run.id).await
-        {
+        if let Err(error) = container::roll_back(&self.context, &run.id).await {
             // What is left has a name nobody will use again; the sweep of the next agent tries once more.
             tracing::warn!(id = run.id, error = chain(&error), "roll back container");
         }

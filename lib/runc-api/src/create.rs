@@ -1,0 +1,153 @@
+//! One container.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Mappings;
+
+/// A container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Create {
+    /// 64 hex digits.
+    pub id: String,
+    /// Folder with the OCI `config.json` and, next to it, `env`: the environment as `NAME=value`, each with a zero byte
+    /// behind it. The program gets that one: JSON cannot carry any byte.
+    pub bundle: PathBuf,
+    /// Folder for libcontainer's state; short, because a socket of at most 108 bytes lies in it.
+    pub state_root: PathBuf,
+    /// Existing file that the helper keeps locked (`F_SETLK`) while it works. When it is gone, the agent has given up
+    /// on this request and the helper must leave everything as it is.
+    pub lock: PathBuf,
+    /// File that the helper writes, by rename, before it replies: the JSON of [`Created`]. An agent that died in
+    /// between finds its container there.
+    pub created: PathBuf,
+    /// The root file system.
+    pub overlay: Overlay,
+    /// Existing folder on which the helper mounts a tmpfs that only it and the container see, to put `mounts` there: number
+    /// `N` of them as the entry named `N`, which the spec binds to where it belongs.
+    pub stage: PathBuf,
+    /// Mounts that need more than the spec can say.
+    pub mounts: Vec<Mount>,
+    /// Working folder to make when it is absent: the mount it is in (`None`: the root file system) and the path in there.
+    pub working_dir: Option<(Option<usize>, String)>,
+    /// Full path of the cgroup, made and limited by the agent.
+    pub cgroup: PathBuf,
+    /// Devices it may use besides the harmless ones; `None`: all of the node.
+    pub devices: Option<Vec<DeviceRule>>,
+    /// The user namespace that it joins.
+    pub user: Option<UserNamespace>,
+    /// What its standard descriptors are.
+    pub stdio: Stdio,
+}
+
+/// A pinned user namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserNamespace {
+    /// The file that pins it.
+    pub path: PathBuf,
+    /// Its ids.
+    pub mappings: Mappings,
+}
+
+/// Standard descriptors of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stdio {
+    /// Two descriptors come with the request: standard output and standard error. Standard input is empty.
+    Output,
+    /// Three descriptors come with the request: standard input, output, error.
+    All,
+    /// A terminal, made in the container; its master goes back with the reply.
+    Terminal,
+}
+
+/// An overlay mount, made in a mount namespace of the container's own so that it goes away with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overlay {
+    /// Read-only trees below, used in place, the topmost first.
+    pub lower: Vec<PathBuf>,
+    /// Takes the writes.
+    pub upper: PathBuf,
+    /// For the kernel's own use, on the file system of `upper`.
+    pub work: PathBuf,
+    /// Where it is mounted; equals `root.path` of the spec.
+    pub merged: PathBuf,
+}
+
+/// A mount that the helper prepares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// What is mounted.
+    pub source: MountSource,
+    /// Without writes.
+    pub read_only: bool,
+    /// Without writes in every mount below, too.
+    pub recursive_read_only: bool,
+    /// How mounts made later travel.
+    pub propagation: Propagation,
+    /// Ids of its files are mapped as in the user namespace that the helper makes for it.
+    pub mappings: Option<Mappings>,
+}
+
+/// What a mount shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MountSource {
+    /// A path of the node; made as a folder when absent. Symbolic links are followed.
+    Host(PathBuf),
+    /// A path below a folder of the agent's, found without leaving it.
+    Inside {
+        /// The folder.
+        root: PathBuf,
+        /// Relative path, may be empty; made as a folder when absent and `make` is set.
+        sub_path: PathBuf,
+        /// Make it when it is absent.
+        make: bool,
+    },
+    /// The merged files of an image, without writes.
+    Image {
+        /// Its layers, the topmost first.
+        layers: Vec<PathBuf>,
+        /// Relative path in it, may be empty.
+        sub_path: PathBuf,
+    },
+}
+
+/// Mount propagation (mount_namespaces(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Propagation {
+    /// Neither way.
+    Private,
+    /// The node's later mounts appear in the container.
+    Slave,
+    /// Both ways.
+    Shared,
+}
+
+/// Devices that may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRule {
+    /// A block device, not a character device.
+    pub block: bool,
+    /// Major number; `None`: any.
+    pub major: Option<u32>,
+    /// Minor number; `None`: any.
+    pub minor: Option<u32>,
+    /// May be read.
+    pub read: bool,
+    /// May be written.
+    pub write: bool,
+    /// A node for it may be made.
+    pub make: bool,
+}
+
+/// A container that waits to be started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Created {
+    /// Its first process, in the node's pid namespace.
+    pub pid: i32,
+    /// Field 22 of /proc/PID/stat of that process.
+    pub start_time: u64,
+}

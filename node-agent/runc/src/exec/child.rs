@@ -1,0 +1,188 @@
+//! The new process between its birth and its program: it gives up, step by step, everything the container may not have.
+//!
+//! It runs as a copy of the helper, already in the container's cgroup and in all of its namespaces but one. Nothing here
+//! may return to the helper's code, and the order of the steps is what makes it safe.
+#![expect(unsafe_code, reason = "closes descriptors by number, in a process that never goes back")]
+
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+
+use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::process::Signal;
+use rustix::thread::{CapabilitySet, CapabilitySets, ThreadNameSpaceType};
+
+use super::plan::Plan;
+use super::target::Target;
+
+/// What the program's own failures are called; the helper makes an exit code of it.
+pub(super) const EXECUTE: &str = "execute the program";
+
+/// Descriptors of the new process.
+pub(super) struct Descriptors {
+    /// Become 0, 1 and 2.
+    pub(super) stdio: [OwnedFd; 3],
+    /// Standard input is a terminal, and becomes the controlling one.
+    pub(super) terminal: bool,
+    /// Takes the reason of a failure; closed by the kernel when the program begins.
+    pub(super) failure: OwnedFd,
+}
+
+/// The step that failed, and why.
+struct Failure(&'static str, io::Error);
+
+trait Step<T> {
+    fn step(self, name: &'static str) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
+    fn step(self, name: &'static str) -> Result<T, Failure> {
+        self.map_err(|error| Failure(name, error.into()))
+    }
+}
+
+/// Becomes the program. Returns the exit status when that fails, after saying why.
+pub(super) fn run(plan: &Plan, target: &Target, descriptors: &Descriptors) -> i32 {
+    let Err(Failure(step, error)) = become_program(plan, target, descriptors);
+    let message = format!("{} {step}", error.raw_os_error().unwrap_or(0));
+    if let Ok(pipe) = descriptors.failure.try_clone() {
+        // Nobody to tell: the helper is gone, and then we are about to be killed.
+        let _ = std::fs::File::from(pipe).write_all(message.as_bytes());
+    }
+    ingot_linux::spawn::NOT_STARTED
+}
+
+fn become_program(
+    plan: &Plan,
+    target: &Target,
+    descriptors: &Descriptors,
+) -> Result<std::convert::Infallible, Failure> {
+    // Until the program begins, we do not outlive the helper.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .step("follow the helper")?;
+    // Only now: a process outside this namespace's root cannot be moved into a cgroup below it.
+    let kind = ThreadNameSpaceType::CONTROL_GROUP;
+    rustix::thread::move_into_thread_name_spaces(target.process.as_fd(), kind)
+        .step("enter the cgroup namespace")?;
+    rustix::process::setsid().step("begin a session")?;
+    ingot_linux::exec::default_signals();
+    let [stdin, stdout, stderr] = &descriptors.stdio;
+    rustix::stdio::dup2_stdin(stdin).step("place standard input")?;
+    rustix::stdio::dup2_stdout(stdout).step("place standard output")?;
+    rustix::stdio::dup2_stderr(stderr).step("place standard error")?;
+    if descriptors.terminal {
+        rustix::process::ioctl_tiocsctty(stdin).step("take the controlling terminal")?;
+    }
+    if let Some(profile) = &plan.apparmor {
+        set_apparmor(target, profile).step("set the AppArmor profile")?;
+    }
+    // Nothing of the node stays open from here on: a working folder, or a program, given as /proc/self/fd/N must find
+    // nothing (CVE-2024-21626).
+    // SAFETY: this process uses no descriptor but 0 to 2 and `failure` from here to its end, and drops none.
+    unsafe { ingot_linux::exec::close_all_but(descriptors.failure.as_raw_fd()) }
+        .step("close descriptors")?;
+    // A folder may be open to root only, or to the user only (a network file system): either is good.
+    let entered = enter_working_folder(plan);
+    set_credentials(plan)?;
+    if entered.is_err() {
+        enter_working_folder(plan).step("enter the working folder")?;
+    }
+    rustix::process::umask(Mode::from_raw_mode(plan.umask));
+    for (resource, limit) in &plan.limits {
+        rustix::process::setrlimit(*resource, limit.clone()).step("set a limit")?;
+    }
+    if plan.no_new_privileges {
+        load_seccomp(plan)?;
+    }
+    execute(plan)
+}
+
+/// Through the node's /proc: what the container has there may be anything.
+fn set_apparmor(target: &Target, profile: &str) -> io::Result<()> {
+    let open = |path: &str| {
+        rustix::fs::openat(&target.proc, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+    };
+    let file = open("thread-self/attr/apparmor/exec").or_else(|_| open("thread-self/attr/exec"))?;
+    rustix::io::write(&file, format!("exec {profile}").as_bytes())?;
+    Ok(())
+}
+
+fn enter_working_folder(plan: &Plan) -> io::Result<()> {
+    rustix::process::chdir(plan.working_folder.as_c_str())?;
+    // The kernel says "(unreachable)" of a folder that is not below our root.
+    let folder = rustix::process::getcwd(Vec::new())?;
+    if folder.as_bytes().first() == Some(&b'/') {
+        Ok(())
+    } else {
+        Err(rustix::io::Errno::PERM.into())
+    }
+}
+
+/// User, groups and capabilities of the container; and the system call filter, when no_new_privs does not allow to load it
+/// later.
+fn set_credentials(plan: &Plan) -> Result<(), Failure> {
+    for bit in 0..u64::BITS {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        if plan.bounding.contains(capability) {
+            continue;
+        }
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            // The kernel has no more of them.
+            Err(rustix::io::Errno::INVAL) => break,
+            removed => removed.step("bound the capabilities")?,
+        }
+    }
+    rustix::thread::set_keep_capabilities(true).step("keep capabilities")?;
+    let groups: Vec<Gid> = plan.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    rustix::thread::set_thread_groups(&groups).step("set the supplementary groups")?;
+    let (uid, gid) = (Uid::from_raw(plan.uid), Gid::from_raw(plan.gid));
+    rustix::thread::set_thread_res_gid(gid, gid, gid).step("set the group")?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).step("set the user")?;
+    rustix::thread::set_keep_capabilities(false).step("keep capabilities")?;
+    // A change of the user takes this away again.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .step("follow the helper")?;
+    if plan.no_new_privileges {
+        rustix::thread::set_no_new_privs(true).step("set no_new_privs")?;
+    } else {
+        let mut sets = rustix::thread::capabilities(None).step("read capabilities")?;
+        sets.effective = sets.permitted;
+        rustix::thread::set_capabilities(None, sets).step("raise capabilities")?;
+        load_seccomp(plan)?;
+    }
+    let _ = rustix::thread::clear_ambient_capability_set();
+    let sets = CapabilitySets {
+        effective: plan.effective,
+        permitted: plan.permitted,
+        inheritable: plan.inheritable,
+    };
+    rustix::thread::set_capabilities(None, sets).step("set capabilities")?;
+    for capability in plan.ambient.iter() {
+        rustix::thread::configure_capability_in_ambient_set(capability, true)
+            .step("set ambient capabilities")?;
+    }
+    Ok(())
+}
+
+fn load_seccomp(plan: &Plan) -> Result<(), Failure> {
+    let Some(profile) = &plan.seccomp else { return Ok(()) };
+    match libcontainer::seccomp::initialize_seccomp(profile) {
+        Ok(_) => Ok(()),
+        // Its error has no number, and the chain would not fit through the pipe.
+        Err(_) => Err(Failure("load the seccomp filter", io::ErrorKind::InvalidInput.into())),
+    }
+}
+
+/// As execvp(3): goes on where nothing is found, and remembers that something was found which may not be executed.
+fn execute(plan: &Plan) -> Result<std::convert::Infallible, Failure> {
+    rustix::process::set_parent_process_death_signal(None).step("let go of the helper")?;
+    let mut reason = io::Error::from_raw_os_error(libc::ENOENT);
+    for place in &plan.places {
+        let error = ingot_linux::exec::replace(place, &plan.arguments, &plan.environment);
+        match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ENOTDIR) => {}
+            Some(libc::EACCES) => reason = error,
+            _ => return Err(Failure(EXECUTE, error)),
+        }
+    }
+    Err(Failure(EXECUTE, reason))
+}
