@@ -8,9 +8,8 @@ mod signal;
 
 pub(crate) use container::container;
 pub(crate) use resources::resources;
-pub(crate) use sandbox::sandbox;
-pub(crate) use security::{seccomp_or_path, user_namespace};
-pub(crate) use signal::{from_number as signal_from_number, to_number as signal_to_number};
+pub(crate) use sandbox::{HANDLERS, sandbox};
+pub(crate) use signal::from_number as signal_from_number;
 
 #[cfg(test)]
 mod tests;

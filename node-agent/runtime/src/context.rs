@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ingot_images::ImageStore;
 use tokio::sync::{Semaphore, broadcast, watch};
 
 use crate::engine::{EngineConfig, Paths};
@@ -55,6 +56,11 @@ impl Context {
 
     pub(crate) fn paths(&self) -> &Paths {
         &self.config.paths
+    }
+
+    /// Images of the node.
+    pub(crate) fn images(&self) -> &ImageStore {
+        &self.config.images
     }
 
     /// Folder of what a pod has for this boot.

@@ -55,3 +55,24 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], survives: Survives) -> Result<(
     }
     Ok(())
 }
+
+/// Has what is at `path` survive a loss of power. True when it is what the caller means, or when there is nothing any more;
+/// false when something older is there.
+pub(crate) fn sync_if(path: &Path, meant: impl FnOnce(&[u8]) -> bool) -> Result<bool, WriteError> {
+    let failed = |source| WriteError::Write { path: path.to_owned(), source };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+        Err(source) => return Err(failed(source)),
+    };
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut &file, &mut bytes).map_err(failed)?;
+    if !meant(&bytes) {
+        return Ok(false);
+    }
+    file.sync_all().map_err(failed)?;
+    if let Some(folder) = path.parent() {
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    }
+    Ok(true)
+}

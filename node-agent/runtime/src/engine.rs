@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::Stream;
+use ingot_images::ImageStore;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::Pid1;
@@ -19,6 +20,7 @@ use crate::logs::{LogError, LogLimits, LogLine, LogRequest};
 use crate::pod::Pod;
 use crate::pod_task::{Command, PodTask};
 use crate::record::PodRecord;
+use crate::sandboxes::Sandboxes;
 use crate::stats::{ContainerStats, StatsFilter};
 use crate::status::PodStatus;
 
@@ -76,6 +78,8 @@ pub struct EngineConfig {
     pub pod_subnets: Vec<Subnet>,
     /// Bounds of log files.
     pub log_limits: LogLimits,
+    /// Images of the node. Whoever opened it lets go of what nobody uses after the engine has started.
+    pub images: ImageStore,
     /// Loads a kernel module with what it needs; returns when it is there or cannot be. Called before the first use of
     /// "overlay", "bridge" and "veth", possibly more than once, on a thread that may block.
     pub load_module: Arc<dyn Fn(&str) + Send + Sync>,
@@ -111,6 +115,7 @@ pub enum EngineError {
 #[derive(Clone)]
 pub struct Engine {
     context: Arc<Context>,
+    sandboxes: Sandboxes,
     pods: Arc<Mutex<HashMap<String, mpsc::Sender<Command>>>>,
 }
 
@@ -129,7 +134,8 @@ impl Engine {
         let boot_id = boot_id.trim().to_owned();
         let events = broadcast::Sender::new(EVENTS_MAX);
         let context = Arc::new(Context::new(config, pid1, boot_id, events));
-        let engine = Self { context, pods: Arc::default() };
+        let sandboxes = Sandboxes::new(context.clone());
+        let engine = Self { context, sandboxes, pods: Arc::default() };
         recover::recover(&engine).await?;
         tokio::spawn(watch_quotas::run(engine.context.clone()));
         Ok(engine)
@@ -190,6 +196,12 @@ impl Engine {
         Ok(commands)
     }
 
+    /// Sandboxes that somebody else asks for, one by one. They are none of the pods of [`Engine::set_pods`].
+    #[must_use]
+    pub fn sandboxes(&self) -> &Sandboxes {
+        &self.sandboxes
+    }
+
     /// The pods as they are now, sorted by namespace and name.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Vec<PodStatus>> {
@@ -235,10 +247,13 @@ impl Engine {
             };
             tasks.values().filter_map(halt).collect()
         };
-        for done in waiting {
-            // An error means that the task is gone, and its pod with it.
-            let _ = done.await;
-        }
+        let pods = async {
+            for done in waiting {
+                // An error means that the task is gone, and its pod with it.
+                let _ = done.await;
+            }
+        };
+        tokio::join!(pods, self.sandboxes.halt(grace));
     }
 }
 

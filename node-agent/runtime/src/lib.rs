@@ -10,9 +10,13 @@
 
 pub mod config;
 pub mod event;
+pub mod exec;
+pub mod io;
 pub mod logs;
 pub mod pid1;
 pub mod pod;
+pub mod port_forward;
+pub mod sandboxes;
 pub mod stats;
 pub mod status;
 
@@ -31,8 +35,10 @@ mod pod_task;
 mod readiness;
 mod record;
 mod report;
+mod run;
 mod runc;
 mod sandbox;
+mod sandbox_task;
 mod spec;
 mod sysctl;
 

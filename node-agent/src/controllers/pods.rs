@@ -5,6 +5,7 @@ use super::{Controller, Outcome, Want};
 use crate::pods::Pods;
 use crate::state::{Events, Severity, State, VolumeState};
 use anyhow::Context as _;
+use ingot_images::{ImageStore, StoreConfig};
 use ingot_runtime::event::{Event, Severity as EngineSeverity};
 use ingot_runtime::logs::LogLimits;
 use ingot_runtime::pod::Pod;
@@ -71,11 +72,13 @@ impl PodsController {
 
     async fn start(&mut self, want: &Want) -> anyhow::Result<()> {
         let pid1 = self.pods.pid1()?;
-        let config = engine_config(want);
+        let images = ImageStore::open(StoreConfig::default()).await.context("open the images")?;
+        let config = engine_config(want, images.clone());
         let started_with = (config.pod_subnets.clone(), config.log_limits);
         let engine = Engine::start(config, pid1).await.context("start the pod engine")?;
         tokio::spawn(forward(engine.subscribe_events(), self.state.events.clone()));
         self.pods.set_engine(engine.clone());
+        tokio::spawn(crate::cri::run(engine.sandboxes().clone(), images, self.state.clone()));
         let changes = engine.watch();
         self.engine = Some(Running { engine, started_with, changes, told: None });
         Ok(())
@@ -131,9 +134,8 @@ impl Controller for PodsController {
         if let (false, Err(reason)) = (have.started, &have.can_start) {
             return Outcome::Waiting(reason.clone(), None);
         }
-        let now = engine_config(want);
-        if self.engine.as_ref().is_some_and(|r| r.started_with != (now.pod_subnets, now.log_limits))
-        {
+        let now = settings(want);
+        if self.engine.as_ref().is_some_and(|running| running.started_with != now) {
             return Outcome::Waiting(RESTART_NEEDED.into(), None);
         }
         outcome(want, &have.snapshot)
@@ -172,7 +174,8 @@ fn outcome(want: &Want, snapshot: &[PodStatus]) -> Outcome {
     }
 }
 
-fn engine_config(want: &Want) -> EngineConfig {
+/// What of the config the engine is started with.
+fn settings(want: &Want) -> (Vec<Subnet>, LogLimits) {
     let mut subnets = Vec::new();
     let mut log_limits = LogLimits::default();
     if let Some(config) = &want.config {
@@ -185,10 +188,16 @@ fn engine_config(want: &Want) -> EngineConfig {
             subnets.push(Subnet { address: v6.network().into(), prefix: v6.prefix_len() });
         }
     }
+    (subnets, log_limits)
+}
+
+fn engine_config(want: &Want, images: ImageStore) -> EngineConfig {
+    let (pod_subnets, log_limits) = settings(want);
     EngineConfig {
         paths: Paths::default(),
-        pod_subnets: subnets,
+        pod_subnets,
         log_limits,
+        images,
         load_module: Arc::new(super::modules::load_quietly),
     }
 }

@@ -44,6 +44,7 @@ pub(crate) fn container(
         name: required("config.metadata.name", metadata.name)?,
         attempt: metadata.attempt,
         image: required("config.image.image", image.image)?,
+        user_image: text("config.image.user_specified_image", image.user_specified_image)?,
         command: words("config.command", from.command)?,
         args: words("config.args", from.args)?,
         working_dir: text("config.working_dir", from.working_dir)?,

@@ -58,6 +58,7 @@ pub(crate) fn sandbox(from: v1::PodSandboxConfig, handler: String) -> Checked<Sa
         security: sandbox_security(context)?,
         resources: limits,
         shm_size_bytes: None,
+        memory_volumes: std::collections::BTreeMap::new(),
     })
 }
 

@@ -24,7 +24,8 @@ pub(crate) fn container_security(
     // The default when nothing is listed. In a pod with a user namespace, nothing listed means nothing masked: that is how
     // the kubelet asks for `procMount: Unmasked`, which Kubernetes allows in such pods only.
     let paths = |paths: Vec<String>| (own_users || !paths.is_empty()).then_some(paths);
-    let policy: v1::SupplementalGroupsPolicy = known("supplemental_groups_policy", from.supplemental_groups_policy)?;
+    let policy: v1::SupplementalGroupsPolicy =
+        known("supplemental_groups_policy", from.supplemental_groups_policy)?;
     let groups = from.supplemental_groups.into_iter();
     let groups = groups.map(|group| number(&at("supplemental_groups"), group));
     #[expect(deprecated, reason = "older callers send nothing else")]

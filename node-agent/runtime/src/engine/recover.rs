@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::pod_task::PodTask;
 use crate::record::PodRecord;
 use crate::report::chain;
+use crate::sandboxes;
 
 /// Adopts every pod that is on disk, then sweeps.
 pub(super) async fn recover(engine: &Engine) -> Result<(), EngineError> {
@@ -21,6 +22,7 @@ pub(super) async fn recover(engine: &Engine) -> Result<(), EngineError> {
     for folder in [
         paths.var.join("pods"),
         paths.var.join("containers"),
+        paths.var.join("sandboxes"),
         paths.run.join("pods"),
         paths.run.join("containers"),
         paths.run.join("runc"),
@@ -36,8 +38,9 @@ pub(super) async fn recover(engine: &Engine) -> Result<(), EngineError> {
             context.network.adopt(&record.pod.uid, &sandbox.ips, &[]);
         }
     }
+    let sandboxes = sandboxes::recover(&engine.sandboxes).await?;
     context.network.resume().await;
-    let mut known: HashSet<String> = HashSet::new();
+    let mut known: HashSet<String> = sandboxes.known.clone();
     let mut tasks = Vec::new();
     for record in records {
         known.extend(record.containers.iter().filter_map(|c| c.run.as_ref()).map(|r| r.id.clone()));
@@ -53,12 +56,15 @@ pub(super) async fn recover(engine: &Engine) -> Result<(), EngineError> {
     for task in tasks {
         tokio::spawn(task.run());
     }
+    sandboxes.go_on();
+    let killed = crate::exec::sweep(context);
     // Exits that no container waits for: their ends are recorded, only the acknowledgement was cut off.
     let count = context.pid1.acknowledge_unclaimed().await?;
     tracing::info!(
         adopted = known.len(),
         acknowledged = count,
         leftovers = leftovers.len(),
+        killed,
         "recovered"
     );
     tokio::spawn(sweep(context.clone(), leftovers));

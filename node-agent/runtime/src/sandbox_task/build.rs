@@ -1,0 +1,99 @@
+//! Making the sandbox itself, and changing its limits.
+
+use super::SandboxTask;
+use crate::cgroup::settings;
+use crate::config::{NamespaceMode, Resources};
+use crate::report::chain;
+use crate::sandbox;
+use crate::sandboxes::{CallError, Lifecycle, SandboxPhase};
+
+impl SandboxTask {
+    /// Makes the sandbox. On an error anything of it may exist.
+    pub(super) async fn build(&mut self) -> Result<(), CallError> {
+        let context = self.context.clone();
+        let (id, config) = (self.sandbox.id.clone(), self.sandbox.config.clone());
+        let save = |e: &dyn std::error::Error| CallError::failed("write the sandbox down", e);
+        self.records.save(&self.sandbox).map_err(|e| save(&e))?;
+        if config.namespaces.network != NamespaceMode::Node {
+            let leased = context.network.lease(&id);
+            self.sandbox.ips =
+                leased.map_err(|e| CallError::failed("find an address for the pod", &e))?;
+            self.records.save(&self.sandbox).map_err(|e| save(&e))?;
+        }
+        let built = {
+            // Closed only when the engine is gone.
+            let _slot = context.builds.acquire().await;
+            sandbox::build(&context, &id, &config, &self.sandbox.ips).await
+        };
+        self.sandbox.ips = built.map_err(|e| CallError::failed("make the sandbox", &e))?;
+        self.sandbox.phase = SandboxPhase::Ready;
+        self.records.save(&self.sandbox).map_err(|e| save(&e))?;
+        let view = self.publish();
+        self.shared.tell(&id, Lifecycle::Created, view.clone());
+        self.shared.tell(&id, Lifecycle::Started, view);
+        Ok(())
+    }
+
+    /// It could not be made: tells all who wait, and has what was made taken away. Until that is done the task goes on,
+    /// but nobody finds it any more.
+    pub(super) fn give_up(&mut self, error: &CallError) {
+        tracing::warn!(id = self.sandbox.id, %error, "make sandbox");
+        self.sandbox.phase = SandboxPhase::Removing;
+        self.shared.forget(&self.sandbox);
+        self.commands.close();
+        while let Ok(command) = self.commands.try_recv() {
+            command.refuse(error);
+        }
+    }
+
+    /// Takes everything of the sandbox out of the kernel. No process of its containers runs.
+    pub(super) async fn tear_down(&self) -> Result<(), CallError> {
+        let id = &self.sandbox.id;
+        let down = sandbox::tear_down(&self.context, id).await;
+        down.map_err(|e| CallError::failed("take the sandbox apart", &e))?;
+        self.context.network.release(id);
+        Ok(())
+    }
+
+    /// Changes the limits of the pod where the runtime has set them; otherwise only remembers what the caller set.
+    pub(super) fn update(&mut self, resources: Resources) -> Result<(), CallError> {
+        let config = &self.sandbox.config;
+        if !self.sandbox.is_ready() {
+            return Err(CallError::WrongState("the sandbox is stopped".to_owned()));
+        }
+        if !config.cgroup_parent_is_pod {
+            let root = &self.context.paths().cgroup;
+            let failed = |e: &dyn std::error::Error| CallError::failed("change the limits", e);
+            let cgroup = sandbox::cgroup(&self.context, &self.sandbox.id, config);
+            let settings = settings(&resources).map_err(|e| failed(&e))?;
+            let updated = cgroup.and_then(|cgroup| cgroup.update(root, &settings));
+            updated.map_err(|e| failed(&e))?;
+        }
+        self.sandbox.resources = resources;
+        if let Err(error) = self.records.save(&self.sandbox) {
+            tracing::error!(error = chain(&error), "save sandbox record");
+        }
+        self.publish();
+        Ok(())
+    }
+}
+
+impl super::Command {
+    /// Answers with an error, whatever was asked for; removals of what never was succeed.
+    pub(super) fn refuse(self, error: &CallError) {
+        let error = error.clone();
+        // Whoever asked may be gone.
+        match self {
+            Self::Ready { reply, .. } | Self::Create { reply, .. } => {
+                drop(reply.send(Err(error)));
+            }
+            Self::Start { reply, .. }
+            | Self::UpdateContainer { reply, .. }
+            | Self::Update { reply, .. } => drop(reply.send(Err(error))),
+            Self::StopContainer { reply, .. }
+            | Self::RemoveContainer { reply, .. }
+            | Self::Stop { reply }
+            | Self::Remove { reply } => drop(reply.send(Ok(()))),
+        }
+    }
+}
