@@ -66,12 +66,21 @@ impl Cri {
             // As the kubelet's client does.
             .origin("http://localhost".parse().context("name the authority")?)
             .connect_timeout(Duration::from_secs(10));
-        let channel = endpoint.connect_lazy();
+        Ok(Self::of(endpoint.connect_lazy()))
+    }
+
+    /// The CRI behind a Unix socket of this machine. Nothing is sent yet.
+    pub fn on(socket: &str) -> anyhow::Result<Self> {
+        let endpoint = Endpoint::from_shared(format!("unix://{socket}")).context("name the CRI")?;
+        Ok(Self::of(endpoint.connect_lazy()))
+    }
+
+    fn of(channel: Channel) -> Self {
         let runtime = RuntimeServiceClient::new(channel.clone())
             .max_decoding_message_size(MESSAGE_LIMIT)
             .max_encoding_message_size(MESSAGE_LIMIT);
         let image = ImageServiceClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT);
-        Ok(Self { runtime, image })
+        Self { runtime, image }
     }
 
     /// Waits until the CRI behind a port answers.
@@ -99,9 +108,18 @@ impl Cri {
 
     /// `RunPodSandbox`; the sandbox's id.
     pub async fn run_sandbox(&mut self, config: &v1::PodSandboxConfig) -> anyhow::Result<String> {
+        self.run_sandbox_with(config, "").await
+    }
+
+    /// `RunPodSandbox` with a runtime handler; the sandbox's id.
+    pub async fn run_sandbox_with(
+        &mut self,
+        config: &v1::PodSandboxConfig,
+        handler: &str,
+    ) -> anyhow::Result<String> {
         let request = v1::RunPodSandboxRequest {
             config: Some(config.clone()),
-            runtime_handler: String::new(),
+            runtime_handler: handler.to_owned(),
         };
         let call = self.runtime.run_pod_sandbox(request);
         Ok(answer("RunPodSandbox", CALL_LIMIT, call).await?.pod_sandbox_id)
@@ -136,6 +154,18 @@ impl Cri {
         let call = self.runtime.container_status(request);
         let status = answer("ContainerStatus", CALL_LIMIT, call).await?.status;
         status.context("ContainerStatus has no status")
+    }
+
+    /// Id of a container's first process on the node, from what `ContainerStatus` adds when asked to be verbose.
+    pub async fn process_id(&mut self, container: &str) -> anyhow::Result<i32> {
+        let request =
+            v1::ContainerStatusRequest { container_id: container.to_owned(), verbose: true };
+        let call = self.runtime.container_status(request);
+        let info = answer("ContainerStatus", CALL_LIMIT, call).await?.info;
+        let text = info.get("info").context("ContainerStatus has no info")?;
+        let info: serde_json::Value = serde_json::from_str(text).context("read the info")?;
+        let pid = info["pid"].as_i64().context("the info has no pid")?;
+        i32::try_from(pid).context("not a process id")
     }
 
     /// `ExecSync`; standard output, when the command ended with 0.

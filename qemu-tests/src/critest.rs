@@ -13,7 +13,7 @@ use crate::wait;
 /// The image that holds critest and what it calls. The host part is any: a mirror serves it.
 pub const RUNNER: &str = "mirror.test/ingot/critest:latest";
 /// Folder of the machine for critest's files and reports. On a tmpfs that is the same in the runner as outside.
-const FOLDER: &str = "/run/critest";
+pub const FOLDER: &str = "/run/critest";
 /// What the toolbox does: it also mounts what profiles of AppArmor are loaded through, where nobody has.
 const PREPARE: &str = "mkdir -p /run/critest; grep -q ' /sys/kernel/security ' /proc/mounts || \
                        mount -t securityfs securityfs /sys/kernel/security; exec sleep 100000";
@@ -32,6 +32,9 @@ pub struct Shard {
     /// More words for critest.
     pub flags: Vec<String>,
 }
+
+/// Characters of a failure's message that are shown; the whole is in the evidence.
+const MESSAGE_LIMIT: usize = 500;
 
 /// One spec and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,39 +84,64 @@ impl Runner {
     }
 
     /// The words of a command, run beside critest with the same view of the machine.
-    pub async fn tool(&mut self, command: &[&str]) -> anyhow::Result<String> {
-        self.cri.exec(&self.toolbox, command).await
+    pub async fn tool(&self, command: &[&str]) -> anyhow::Result<String> {
+        self.cri.clone().exec(&self.toolbox, command).await
     }
 
     /// Runs one shard to its end, `limit` at most, and returns what became of every spec it was to run.
-    pub async fn run(&mut self, shard: &Shard, limit: Duration) -> anyhow::Result<Vec<Spec>> {
+    pub async fn run(&self, shard: &Shard, limit: Duration) -> anyhow::Result<Vec<Spec>> {
         let report = format!("{FOLDER}/{}.json", shard.name);
         let command = self.command(shard, &report);
-        let config = container(&shard.name, &["sh", "-c", &command]);
-        let id = self.cri.create(&self.sandbox, &config, &self.config).await?;
-        self.cri.start(&id).await?;
-        let name = format!("critest ({}) to end", shard.name);
-        let mut cri = self.cri.clone();
-        let ended = wait::until(&name, limit, async || {
-            tokio::time::sleep(POLL).await;
-            let status = cri.status(&id).await?;
-            let ended = status.state() == v1::ContainerState::ContainerExited;
-            Ok(ended.then_some(status))
-        })
-        .await;
+        let ended = self.command_to_end(&shard.name, &command, limit).await;
         // What it wrote tells more than that it did not end.
         let text = self.tool(&["cat", &report]).await;
-        let status = ended?;
-        let text = text.with_context(|| {
-            format!("critest ended with {} and left no report", status.exit_code)
-        })?;
+        let code = ended?;
+        let text = text.with_context(|| format!("critest ended with {code} and left no report"))?;
         specs(&text)
     }
 
+    /// Runs a shell's command in a container called `name`, to its end; the exit code. Beside the toolbox's commands it may take
+    /// long.
+    pub async fn command_to_end(
+        &self,
+        name: &str,
+        command: &str,
+        limit: Duration,
+    ) -> anyhow::Result<i32> {
+        let mut cri = self.cri.clone();
+        let command = format!("export TMPDIR={FOLDER}; {command}");
+        let config = container(name, &["sh", "-c", &command]);
+        let id = cri.create(&self.sandbox, &config, &self.config).await?;
+        cri.start(&id).await?;
+        wait::until(&format!("{name} to end"), limit, async || {
+            tokio::time::sleep(POLL).await;
+            let status = cri.status(&id).await?;
+            let ended = status.state() == v1::ContainerState::ContainerExited;
+            Ok(ended.then_some(status.exit_code))
+        })
+        .await
+    }
+
+    /// Runs a shell's command to its end, and returns what it printed; an error carries what it complained of.
+    pub async fn output_of(
+        &self,
+        name: &str,
+        command: &str,
+        limit: Duration,
+    ) -> anyhow::Result<String> {
+        let (out, err) = (format!("{FOLDER}/{name}.out"), format!("{FOLDER}/{name}.err"));
+        let code = self.command_to_end(name, &format!("{command} >{out} 2>{err}"), limit).await?;
+        if code != 0 {
+            let complaint = self.tool(&["tail", "-n", "20", &err]).await?;
+            anyhow::bail!("{name} ended with {code}: {}", complaint.trim());
+        }
+        self.tool(&["cat", &out]).await
+    }
+
     /// The end of what a shard printed.
-    pub async fn output(&mut self, shard: &str) -> anyhow::Result<String> {
+    pub async fn output(&self, shard: &str) -> anyhow::Result<String> {
         let path = format!("{FOLDER}/{shard}.log");
-        self.tool(&["tail", "-n", "400", &path]).await
+        self.tool(&["tail", "-n", "4000", &path]).await
     }
 
     /// Takes everything away again.
@@ -124,8 +152,10 @@ impl Runner {
     /// The shell's words that run critest.
     fn command(&self, shard: &Shard, report: &str) -> String {
         let mut words = vec![
-            format!("mkdir -p {FOLDER}; export TMPDIR={FOLDER};"),
-            format!("exec critest -runtime-endpoint unix://{}", self.socket),
+            format!(
+                "exec critest -runtime-endpoint unix://{0} -image-endpoint unix://{0}",
+                self.socket
+            ),
             "-ginkgo.no-color -ginkgo.v".to_owned(),
             format!("-ginkgo.json-report={report}"),
         ];
@@ -217,7 +247,8 @@ fn outcome(state: &str, failure: Option<Failure>) -> Outcome {
     let text = failure.map_or_else(String::new, |failure| {
         let file = failure.location.file_name;
         let file = file.rsplit('/').next().unwrap_or_default();
-        format!("{} ({file}:{})", failure.message.trim(), failure.location.line_number)
+        let message = shortened(failure.message.trim());
+        format!("{message} ({file}:{})", failure.location.line_number)
     });
     match state {
         "passed" => Outcome::Passed,
@@ -225,6 +256,13 @@ fn outcome(state: &str, failure: Option<Failure>) -> Outcome {
         "skipped" | "pending" => Outcome::Skipped(text),
         _ => Outcome::Failed(format!("{state}: {text}")),
     }
+}
+
+/// The beginning of a message, on one line: Go prints a whole tree of values.
+fn shortened(message: &str) -> String {
+    let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    let Some((end, _)) = line.char_indices().nth(MESSAGE_LIMIT) else { return line };
+    format!("{}...", &line[..end])
 }
 
 /// Specs by group, in the order of the groups' names.

@@ -33,8 +33,12 @@ pub(crate) async fn keep(
     }
     fs_err::create_dir_all(folder)?;
     fs_err::write(folder.join("failure.txt"), format!("{failure}\n"))?;
-    for name in ["console.log", "qemu.log", "qemu-arguments.txt"] {
-        let _absent = fs_err::copy(machine.join(name), folder.join(name));
+    for entry in fs_err::read_dir(machine)?.flatten() {
+        let name = entry.file_name();
+        let text = name.to_string_lossy();
+        if text.ends_with(".log") || text.ends_with(".txt") {
+            let _absent = fs_err::copy(entry.path(), folder.join(&name));
+        }
     }
     if let Some(qmp) = qmp {
         qmp.write_trace(&folder.join("qmp.txt"))?;

@@ -42,6 +42,7 @@ pub mod client;
 pub mod console;
 pub mod credentials;
 pub mod cri;
+pub mod cri_node;
 pub mod critest;
 pub mod disk;
 pub mod documents;

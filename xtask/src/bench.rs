@@ -12,6 +12,7 @@ mod ingot;
 mod peer;
 mod quota;
 mod report;
+mod runtime;
 mod sizes;
 mod table;
 
@@ -50,10 +51,12 @@ enum Name {
     Sizes,
     /// Whether processor and memory limits of pods hold.
     Quota,
+    /// Containers, pods, images and memory through the CRI: ours, and containerd with runc and with crun.
+    Runtime,
 }
 
 /// Measurements in the order they run.
-const NAMES: [Name; 3] = [Name::Boot, Name::Sizes, Name::Quota];
+const NAMES: [Name; 4] = [Name::Boot, Name::Sizes, Name::Quota, Name::Runtime];
 
 /// What every measurement needs.
 struct Bench {
@@ -95,6 +98,7 @@ impl Bench {
             Name::Boot => boot::measure(self),
             Name::Sizes => sizes::measure(self),
             Name::Quota => quota::measure(self),
+            Name::Runtime => runtime::measure(self),
         }
     }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use futures::future::try_join_all;
 
+use super::Context;
 use super::density::IMAGE;
-use super::{Context, cri_node};
 use crate::cri::{self, Cri, RELAY_PORT, v1};
+use crate::cri_node;
 use crate::leaks::{self, Held};
 use crate::machine::Machine;
 use crate::report::Report;
@@ -27,7 +28,7 @@ pub(super) async fn run(context: &Context, report: &Report) {
     let Some(kit) = &context.cri else { return };
     let count = if context.full { CONTAINERS.1 } else { CONTAINERS.0 };
     let (mut machine, _registry) =
-        match cri_node::boot(&context.artifacts, kit, "churn", 1024).await {
+        match cri_node::boot(&context.artifacts, &kit.images, "churn", 1024).await {
             Ok(booted) => booted,
             Err(error) => {
                 return report.check_alone("a node with a CRI boots", async { Err(error) }).await;

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
+use super::Context;
 use super::density::IMAGE;
-use super::{Context, cri_node};
 use crate::cri::{self, Cri, RELAY_PORT, v1};
+use crate::cri_node;
 use crate::faults::Faults;
 use crate::leaks::{self, Held};
 use crate::machine::Machine;
@@ -38,7 +39,7 @@ pub(super) async fn run(context: &Context, report: &Report) {
     let mut faults = context.faults.part("cri_crash");
     report.note(&format!("{kills} kills, seed {}", faults.seed()));
     let (mut machine, _registry) =
-        match cri_node::boot(&context.artifacts, kit, "cri_crash", 1024).await {
+        match cri_node::boot(&context.artifacts, &kit.images, "cri_crash", 1024).await {
             Ok(booted) => booted,
             Err(error) => {
                 return report.check_alone("a node with a CRI boots", async { Err(error) }).await;

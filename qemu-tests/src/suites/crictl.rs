@@ -4,8 +4,8 @@
 use anyhow::{Context as _, ensure};
 
 use super::Context;
-use super::cri_node::{self, SOCKET};
 use crate::cri::{Cri, RELAY_PORT};
+use crate::cri_node::{self, SOCKET};
 use crate::critest::Runner;
 use crate::machine::Machine;
 use crate::report::Report;
@@ -116,7 +116,7 @@ pub(super) async fn run(context: &Context, report: &Report) {
     if !kit.has_cri_tools {
         return report.skip("crictl against a node", "there is no crictl; see the last lines");
     }
-    match cri_node::boot(&context.artifacts, kit, "crictl", 1024).await {
+    match cri_node::boot(&context.artifacts, &kit.images, "crictl", 1024).await {
         Ok((mut machine, _registry)) => session(&mut machine, SOCKET, report).await,
         Err(error) => report.check_alone("a node with a CRI boots", async { Err(error) }).await,
     }
@@ -128,7 +128,7 @@ pub async fn session(machine: &mut Machine, socket: &str, report: &Report) {
     report
         .check("crictl starts on the machine", machine, async |machine| {
             let cri = Cri::wait_at(machine.forwarded(RELAY_PORT)?).await?;
-            let mut started = Runner::start(cri, socket).await?;
+            let started = Runner::start(cri, socket).await?;
             let files = with_images(FILES);
             let config = format!("printf 'runtime-endpoint: unix://{socket}\\n' >/etc/crictl.yaml");
             started.tool(&["sh", "-c", &format!("{config}\n{files}")]).await?;
@@ -136,7 +136,7 @@ pub async fn session(machine: &mut Machine, socket: &str, report: &Report) {
             Ok(())
         })
         .await;
-    let Some(mut runner) = runner else { return };
+    let Some(runner) = runner else { return };
     for (name, commands, words) in CHECKS {
         report
             .check(name, machine, async |_| {

@@ -1,12 +1,13 @@
 //! Suite `critest`: the Kubernetes project's conformance tests of container runtimes pass against the node, run on the node itself.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use super::cri_node::SOCKET;
 use super::{Context, CriKit};
 use crate::cri::{Cri, RELAY_PORT};
+use crate::cri_node::{self, SOCKET};
 use crate::critest::{Outcome, Runner, Shard, Spec, by_group};
 use crate::machine::Machine;
 use crate::report::Report;
@@ -44,7 +45,7 @@ pub(super) async fn run(context: &Context, report: &Report) {
     if !kit.has_cri_tools {
         return report.skip("critest against a node", "there is no critest; see the last lines");
     }
-    let boot = super::cri_node::boot(&context.artifacts, kit, "critest", 1536);
+    let boot = cri_node::boot(&context.artifacts, &kit.images, "critest", 1536);
     match boot.await {
         Ok((mut machine, _registry)) => against(&mut machine, SOCKET, kit, report).await,
         Err(error) => report.check_alone("a node with a CRI boots", async { Err(error) }).await,
@@ -78,32 +79,39 @@ async fn all_shards(
     let cri = Cri::wait_at(machine.forwarded(RELAY_PORT)?)
         .await
         .with_context(|| format!("end of the console:\n{}", machine.console().tail(25)))?;
-    let mut runner = Runner::start(cri, socket).await?;
-    let mut specs = Vec::new();
-    for (number, files) in LANES.iter().enumerate() {
-        let files: Vec<&'static str> = files
-            .iter()
-            .copied()
-            .filter(|file| kit.focus.is_empty() || kit.focus.iter().any(|wanted| wanted == file))
-            .collect();
-        if files.is_empty() {
-            continue;
-        }
+    let runner = Runner::start(cri, socket).await?;
+    let lanes = LANES.iter().enumerate().map(|(number, files)| {
+        let wanted =
+            |file: &&&'static str| kit.focus.is_empty() || kit.focus.iter().any(|it| it == **file);
         let shard = Shard {
             name: format!("lane-{number}"),
-            files,
+            files: files.iter().filter(wanted).copied().collect(),
             skip: SKIPPED.iter().map(|(spec, _)| (*spec).to_owned()).collect(),
             flags: Vec::new(),
         };
-        let begin = Instant::now();
-        let result = runner.run(&shard, SHARD_LIMIT).await;
-        let output = runner.output(&shard.name).await.unwrap_or_default();
-        fs_err::write(machine.directory().join(format!("{}.log", shard.name)), output)?;
-        specs.extend(result?);
-        report.note(&format!("{} took {} s", shard.name, begin.elapsed().as_secs()));
-    }
+        one_shard(&runner, shard, machine.directory(), report)
+    });
+    let specs = futures::future::try_join_all(lanes).await?;
     runner.stop().await?;
-    Ok(specs)
+    Ok(specs.into_iter().flatten().collect())
+}
+
+/// Runs a shard and keeps what it printed in `folder`.
+async fn one_shard(
+    runner: &Runner,
+    shard: Shard,
+    folder: &Path,
+    report: &Report,
+) -> anyhow::Result<Vec<Spec>> {
+    if shard.files.is_empty() {
+        return Ok(Vec::new());
+    }
+    let begin = Instant::now();
+    let result = runner.run(&shard, SHARD_LIMIT).await;
+    let output = runner.output(&shard.name).await.unwrap_or_default();
+    fs_err::write(folder.join(format!("{}.log", shard.name)), output)?;
+    report.note(&format!("{} took {} s", shard.name, begin.elapsed().as_secs()));
+    result
 }
 
 /// An error with every spec that failed.

@@ -5,9 +5,10 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::{Context, cri_node};
+use super::Context;
 use crate::client::Api;
 use crate::cri::{self, Cri, RELAY_PORT, v1};
+use crate::cri_node;
 use crate::leaks::{self, Held};
 use crate::machine::Machine;
 use crate::report::Report;
@@ -38,7 +39,7 @@ pub(super) async fn run(context: &Context, report: &Report) {
     let Some(kit) = &context.cri else { return };
     let count = if context.full { PODS.1 } else { PODS.0 };
     let (mut machine, _registry) =
-        match cri_node::boot(&context.artifacts, kit, "density", MEMORY_MIB).await {
+        match cri_node::boot(&context.artifacts, &kit.images, "density", MEMORY_MIB).await {
             Ok(booted) => booted,
             Err(error) => {
                 return report.check_alone("a node with a CRI boots", async { Err(error) }).await;

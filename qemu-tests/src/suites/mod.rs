@@ -7,7 +7,6 @@ mod boot;
 mod churn;
 mod config;
 mod cri_crash;
-mod cri_node;
 mod crictl;
 mod critest;
 mod density;

@@ -61,6 +61,10 @@ const SERVICES: &[(&str, &str)] = &[
     ("test-relay.service", "/etc/systemd/system/test-relay.service"),
 ];
 
+/// Links that the packages' alternatives would have made.
+const LINKS: &[(&str, &str)] =
+    &[("usr/sbin/iptables", "xtables-nft-multi"), ("usr/sbin/ip6tables", "xtables-nft-multi")];
+
 /// The image of the machine, built when there is none or the relay's program changed.
 pub(crate) fn image(
     tools: &Tools,
@@ -83,6 +87,12 @@ pub(crate) fn image(
     write(&tree.join("etc/systemd/system/test-relay.service"), &relay)?;
     for (name, target) in SERVICES {
         let link = tree.join("etc/systemd/system/multi-user.target.wants").join(name);
+        if link.symlink_metadata().is_err() {
+            symlink(target, link)?;
+        }
+    }
+    for (name, target) in LINKS {
+        let link = tree.join(name);
         if link.symlink_metadata().is_err() {
             symlink(target, link)?;
         }

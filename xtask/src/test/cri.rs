@@ -9,6 +9,7 @@ use ingot_qemu_tests::registry::Registry;
 use ingot_qemu_tests::report::Report;
 use ingot_qemu_tests::suites::{self, CriKit, SUITES};
 
+use super::cri_tools::CriTools;
 use super::{Args, PROFILE, cri_tools, images};
 use crate::bench::containerd;
 use crate::{image, workspace};
@@ -38,20 +39,38 @@ pub(super) fn kit(
             None
         }
     };
-    let workload = workload()?;
-    let progress = Terminal::new();
-    let images = images::ensure(tools, &workload, cri_tools.as_ref(), &progress)
-        .context("make the container images of the tests")?;
+    let images = write_images(tools, cri_tools.as_ref())?;
     let focus = args.focus.clone();
     Ok(Some(CriKit { images, has_cri_tools: cri_tools.is_some(), focus }))
 }
 
-/// The test program, for container images. Without slow optimisation: it does next to nothing.
+/// The folder of all images, critest among them.
+pub(crate) fn images(tools: &Tools) -> anyhow::Result<PathBuf> {
+    write_images(tools, Some(&cri_tools::ensure()?))
+}
+
+fn write_images(tools: &Tools, cri_tools: Option<&CriTools>) -> anyhow::Result<PathBuf> {
+    let (workload, load) = (workload()?, load()?);
+    let progress = Terminal::new();
+    images::ensure(tools, (&workload, &load), cri_tools, &progress)
+        .context("make the container images of the tests")
+}
+
+/// The test program, for container images.
 pub(crate) fn workload() -> anyhow::Result<PathBuf> {
-    let words =
-        ["build", "--quiet", "--locked", "--profile", "quick", "--package", "ingot-workload"];
-    workspace::run(workspace::cargo().args(words))?;
-    Ok(workspace::target().join("x86_64-unknown-linux-gnu/quick/workload"))
+    program("ingot-workload", "workload")
+}
+
+/// The client of the CRI that measures, for the image it runs in.
+pub(crate) fn load() -> anyhow::Result<PathBuf> {
+    program("ingot-qemu-tests", "cri-load")
+}
+
+/// A program for container images. Without slow optimisation: it does next to nothing, and the same for every runtime.
+fn program(package: &str, name: &str) -> anyhow::Result<PathBuf> {
+    let words = ["build", "--quiet", "--locked", "--profile", "quick", "--package", package];
+    workspace::run(workspace::cargo().args(words).args(["--bin", name]))?;
+    Ok(workspace::target().join("x86_64-unknown-linux-gnu/quick").join(name))
 }
 
 /// Runs critest in a machine with Debian's containerd, to see what the harness and its images are worth.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
-use ingot_image_builder::progress::Progress;
+use ingot_image_builder::progress::{Progress, Silent};
 use ingot_image_builder::tools::{Lock, LockMode, Package, Tools};
 
 use super::cri_tools::CriTools;
@@ -22,6 +22,7 @@ const PACKAGES: &[&str] = &[
     "libcrypt1",
     "libpcre2-8-0",
     "libssl3t64",
+    "libzstd1",
     "zlib1g",
     "util-linux",
     "apparmor",
@@ -29,7 +30,7 @@ const PACKAGES: &[&str] = &[
 ];
 
 /// Changes whenever the recipes below do.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Users of all images: those that critest asks for by name.
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www-data:/var/www:/bin/false\n\
@@ -61,6 +62,8 @@ struct Parts {
     packages: Vec<Package>,
     /// Our own static test program.
     workload: PathBuf,
+    /// Our own client of the CRI that measures.
+    load: PathBuf,
     /// critest and crictl, where they could be had.
     cri_tools: Option<CriTools>,
 }
@@ -68,15 +71,18 @@ struct Parts {
 /// Writes all images as one OCI layout below `target/tools/test-images`, and returns its folder. Cheap when nothing changed.
 pub(crate) fn ensure(
     tools: &Tools,
-    workload: &Path,
+    (workload, load): (&Path, &Path),
     cri_tools: Option<&CriTools>,
     progress: &dyn Progress,
 ) -> anyhow::Result<PathBuf> {
     let directory = workspace::target().join("tools/test-images");
-    let lock = Lock::read(&workspace::root().join("configs/images/packages.lock"))?;
-    let names: Vec<String> = PACKAGES.iter().map(|name| (*name).to_owned()).collect();
-    let packages = tools.packages(&names, &lock, LockMode::Prefer, progress)?;
-    let parts = Parts { packages, workload: workload.to_owned(), cri_tools: cri_tools.cloned() };
+    let packages = packages(tools, progress)?;
+    let parts = Parts {
+        packages,
+        workload: workload.to_owned(),
+        load: load.to_owned(),
+        cri_tools: cri_tools.cloned(),
+    };
     let stamp = parts.stamp()?;
     let stamp_file = directory.join("stamp");
     if fs_err::read_to_string(&stamp_file).is_ok_and(|old| old == stamp) {
@@ -90,6 +96,21 @@ pub(crate) fn ensure(
     Ok(directory)
 }
 
+/// The packages, unpacked. Those of the node's images as their lock says, so that nothing is downloaded twice; the others in the
+/// version that was newest when this checkout first needed them.
+fn packages(tools: &Tools, progress: &dyn Progress) -> anyhow::Result<Vec<Package>> {
+    let own_file = workspace::target().join("tools/test-images.lock");
+    let mut lock = Lock::read(&workspace::root().join("configs/images/packages.lock"))?;
+    lock.packages.extend(Lock::read(&own_file)?.packages);
+    let names: Vec<String> = PACKAGES.iter().map(|name| (*name).to_owned()).collect();
+    progress.step("getting the packages for the tests' container images");
+    // Nobody has to know that tests use packages that no image is made of.
+    let packages = tools.packages(&names, &lock, LockMode::Prefer, &Silent)?;
+    let used = packages.iter().map(|package| package.locked.clone()).collect();
+    Lock { packages: used }.write(&own_file)?;
+    Ok(packages)
+}
+
 impl Parts {
     /// Text that is another one whenever any image would be.
     fn stamp(&self) -> anyhow::Result<String> {
@@ -97,8 +118,10 @@ impl Parts {
         for package in &self.packages {
             text.push_str(&format!("{} {}\n", package.locked.name, package.locked.sha256));
         }
-        let (digest, _) = ingot_image_builder::digest::of_file(&self.workload)?;
-        text.push_str(&digest);
+        for program in [&self.workload, &self.load] {
+            let (digest, _) = ingot_image_builder::digest::of_file(program)?;
+            text.push_str(&format!("{digest}\n"));
+        }
         if let Some(tools) = &self.cri_tools {
             text.push_str(&format!("\n{}\n", tools.critest.display()));
         }
@@ -139,8 +162,14 @@ impl Parts {
     }
 
     fn web_servers(&self, layout: &mut Layout, base: &Layer) -> anyhow::Result<()> {
-        let mut files =
-            self.libraries(&["libc6", "libcrypt1", "libpcre2-8-0", "libssl3t64", "zlib1g"])?;
+        let mut files = self.libraries(&[
+            "libc6",
+            "libcrypt1",
+            "libpcre2-8-0",
+            "libssl3t64",
+            "libzstd1",
+            "zlib1g",
+        ])?;
         files.copy("usr/sbin/nginx", 0o755, &self.package("nginx")?.join("usr/sbin/nginx"))?;
         for directory in ["var/log/nginx", "var/lib/nginx", "var/run", "run", "usr/share/nginx"] {
             files.directory(directory, 0o755);
@@ -176,12 +205,14 @@ impl Parts {
 
     /// The image that critest and crictl run in, on the node: with the programs of a node that they call.
     fn runner(&self, layout: &mut Layout, base: &Layer) -> anyhow::Result<()> {
-        let Some(tools) = &self.cri_tools else { return Ok(()) };
         let mut files = self.libraries(&["libc6"])?;
         files.copy("usr/bin/ipcmk", 0o755, &self.package("util-linux")?.join("usr/bin/ipcmk"))?;
         files.copy("usr/bin/script", 0o755, &self.package("bsdutils")?.join("usr/bin/script"))?;
         let parser = self.package("apparmor")?.join("usr/sbin/apparmor_parser");
         files.copy("usr/sbin/apparmor_parser", 0o755, &parser)?;
+        for folder in ["etc/apparmor", "etc/apparmor.d"] {
+            files.copy_tree(folder, &self.package("apparmor")?.join(folder))?;
+        }
         files.file("usr/bin/sudo", 0o755, "#!/bin/sh\nexec \"$@\"\n");
         files.file(
             "etc/crictl.yaml",
@@ -190,8 +221,11 @@ impl Parts {
         );
         let system = layout.layer(&files, Compression::Gzip)?;
         let mut files = Files::default();
-        files.copy("usr/bin/critest", 0o755, &tools.critest)?;
-        files.copy("usr/bin/crictl", 0o755, &tools.crictl)?;
+        files.copy("usr/bin/cri-load", 0o755, &self.load)?;
+        if let Some(tools) = &self.cri_tools {
+            files.copy("usr/bin/critest", 0o755, &tools.critest)?;
+            files.copy("usr/bin/crictl", 0o755, &tools.crictl)?;
+        }
         // Uncompressed: emulated processors are slow at the rest already.
         let programs = layout.layer(&files, Compression::None)?;
         let start = Start { command: &["sleep", "100000"], ..Start::default() };

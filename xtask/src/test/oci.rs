@@ -70,6 +70,19 @@ impl Files {
         Ok(self)
     }
 
+    /// Everything below `from`, below `path`.
+    pub(crate) fn copy_tree(&mut self, path: &str, from: &Path) -> anyhow::Result<&mut Self> {
+        self.copy_directory(path, from, |_| true)?;
+        for entry in fs_err::read_dir(from)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                self.copy_tree(&format!("{path}/{name}"), &entry.path())?;
+            }
+        }
+        Ok(self)
+    }
+
     fn insert(&mut self, path: &str, entry: Entry) -> &mut Self {
         for (end, _) in path.match_indices('/') {
             let parent = path[..end].to_owned();
