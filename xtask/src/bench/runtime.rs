@@ -160,7 +160,7 @@ async fn all(
 }
 
 /// critest's benchmarks, read from the files it writes.
-async fn critest(runner: &mut Runner, system: System, numbers: &mut Numbers) -> anyhow::Result<()> {
+async fn critest(runner: &Runner, system: System, numbers: &mut Numbers) -> anyhow::Result<()> {
     let handler = match system.handler() {
         "-" => String::new(),
         handler => format!("-runtime-handler {handler}"),
