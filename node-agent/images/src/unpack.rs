@@ -151,10 +151,14 @@ pub(crate) fn start(job: Job) -> io::Result<(mpsc::Sender<Piece>, Outcome)> {
     let (answer, result) = oneshot::channel();
     thread::Builder::new().name("image-layer".into()).spawn(move || {
         let result = run(&job, pieces);
-        let failed = result.is_err();
-        // Nobody listening: the pull was given up. Only this thread knows that nothing is written any more.
-        if answer.send(result).is_err() || failed {
-            let _ = std::fs::remove_dir_all(&job.place);
+        // Only this thread knows that nothing is written any more.
+        let discard = || std::fs::remove_dir_all(&job.place);
+        if result.is_err() {
+            let _ = discard();
+        }
+        // Nobody listening: the pull was given up.
+        if let Err(Ok(_)) = answer.send(result) {
+            let _ = discard();
         }
     })?;
     Ok((sender, result))

@@ -1,0 +1,13 @@
+//! The store against a registry inside this process: what a pull leaves on the disk, and what it refuses.
+//!
+//! The registry answers whatever a test wants, truth or lies. Nothing here asserts how long something takes.
+
+mod archives;
+mod auth;
+mod broken;
+mod build;
+mod hostile;
+mod layers;
+mod pull;
+mod registry;
+mod store;
