@@ -1,11 +1,13 @@
 //! Container logs: pipes to spool to files without losing or doubling a byte, and reading them back.
 
 mod format;
+mod place;
 mod prune;
 pub(crate) mod pump;
 pub(crate) mod read;
 pub(crate) mod writer;
 
+pub(crate) use place::{LogPaths, LogTarget};
 pub use writer::LogLimits;
 
 use jiff::Timestamp;

@@ -75,7 +75,7 @@ async fn run(
     for (stream, pipe) in [(LogStream::Stdout, &stdout), (LogStream::Stderr, &stderr)] {
         // Bounded: the write end may have been handed to another container, which writes on for ever.
         for _ in 0..DRAIN_TURNS {
-            let Ok(Spliced::Moved(_)) = writer.pump(stream, pipe.get_ref()) else { break };
+            let Ok(Spliced::Moved(_)) = writer.pump(stream, pipe.get_ref(), None) else { break };
             tokio::task::yield_now().await;
         }
     }
@@ -90,7 +90,7 @@ fn step(
     stream: LogStream,
     guard: &mut tokio::io::unix::AsyncFdReadyGuard<'_, OwnedFd>,
 ) -> bool {
-    match writer.pump(stream, guard.get_inner()) {
+    match writer.pump(stream, guard.get_inner(), None) {
         Ok(Spliced::Moved(_)) => true,
         Ok(Spliced::Empty) => {
             guard.clear_ready();

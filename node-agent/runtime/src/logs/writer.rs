@@ -13,6 +13,9 @@
 //!    a missing rename is made up;
 //! 5. forgetting the formatted start of the spool: frees memory, changes no offset.
 //!
+//! A file that somebody else rotates has its device and inode in the checkpoint: it is found again under whatever name it
+//! was given while no agent ran.
+//!
 //! When the log cannot be written (VAR is full), lines are dropped by moving the offsets on in a checkpoint; the number is
 //! reported. A container is never blocked by a full disk.
 
@@ -24,9 +27,10 @@ use std::path::{Path, PathBuf};
 
 use ingot_linux::pipe::{self, Spliced};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
-use super::{LogStream, format};
+pub(crate) use super::place::LogPaths;
+use super::place::{Checkpoint, Place};
+use super::{LogStream, LogTarget, format};
 use crate::durable::{Survives, replace};
 
 /// Bytes moved or formatted at a time.
@@ -53,46 +57,6 @@ impl Default for LogLimits {
     }
 }
 
-/// Where the files of one run are.
-#[derive(Clone, Debug)]
-pub(crate) struct LogPaths {
-    /// Folder of the log files, on VAR.
-    pub(crate) logs: PathBuf,
-    /// Folder of spools and checkpoint, on tmpfs.
-    pub(crate) scratch: PathBuf,
-    /// Number of the run.
-    pub(crate) attempt: u32,
-}
-
-impl LogPaths {
-    /// The file being written.
-    pub(crate) fn current(&self) -> PathBuf {
-        self.logs.join(format!("{}.log", self.attempt))
-    }
-
-    /// A file that is full.
-    pub(crate) fn rotated(&self, segment: u32) -> PathBuf {
-        self.logs.join(format!("{}.log.{segment}", self.attempt))
-    }
-
-    fn spool(&self, stream: LogStream) -> PathBuf {
-        self.scratch.join(format!("{}.spool", stream.as_str()))
-    }
-
-    fn checkpoint(&self) -> PathBuf {
-        self.scratch.join("log.json")
-    }
-}
-
-/// At `length` bytes of segment `segment`, so many bytes of each stream were in the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Checkpoint {
-    segment: u32,
-    length: u64,
-    /// Standard output, standard error.
-    formatted: [u64; 2],
-}
-
 struct Spool {
     file: File,
     /// Bytes ever moved into it.
@@ -103,10 +67,9 @@ struct Spool {
 
 /// Writes the log of one run.
 pub(crate) struct LogWriter {
-    paths: LogPaths,
-    limits: LogLimits,
+    checkpoint: PathBuf,
+    place: Place,
     spools: [Spool; 2],
-    file: File,
     /// Where the log stands.
     now: Checkpoint,
     /// Where it stood at the last checkpoint on disk.
@@ -115,7 +78,7 @@ pub(crate) struct LogWriter {
     buffer: Vec<u8>,
 }
 
-const fn index(stream: LogStream) -> usize {
+pub(super) const fn index(stream: LogStream) -> usize {
     match stream {
         LogStream::Stdout => 0,
         LogStream::Stderr => 1,
@@ -125,31 +88,30 @@ const fn index(stream: LogStream) -> usize {
 impl LogWriter {
     /// Takes up the log where it is, at the first start or after a kill.
     pub(crate) fn open(paths: LogPaths, limits: LogLimits) -> io::Result<Self> {
-        let spool = |stream| -> io::Result<Spool> {
+        Self::take_up(LogTarget::Rotated(paths, limits))
+    }
+
+    /// Takes up the log where it is, at the first start or after a kill.
+    pub(crate) fn take_up(target: LogTarget) -> io::Result<Self> {
+        let scratch = target.scratch().to_owned();
+        let spool = |stream: LogStream| -> io::Result<Spool> {
             let mut options = OpenOptions::new();
-            let file = options
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(paths.spool(stream))?;
+            let path = scratch.join(format!("{}.spool", stream.as_str()));
+            let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
             let length = file.metadata()?.len();
             Ok(Spool { file, length, forgotten: 0 })
         };
         let spools = [spool(LogStream::Stdout)?, spool(LogStream::Stderr)?];
-        let saved = read_checkpoint(&paths.checkpoint())?;
-        super::prune::earlier(&paths.logs, paths.attempt, limits);
+        let checkpoint = scratch.join("log.json");
+        let saved = read_checkpoint(&checkpoint)?;
         let begins = saved == Checkpoint::default() && spools.iter().all(|spool| spool.length == 0);
-        if begins {
-            // Whatever carries our number was written by a run of an earlier life of this pod, and would be counted as
-            // bytes of this one.
-            super::prune::from(&paths.logs, paths.attempt);
+        let (place, now) = Place::open(target, saved, begins)?;
+        let (dropped, buffer) = (0, Vec::new());
+        let mut writer = Self { checkpoint, place, spools, now, saved, dropped, buffer };
+        if now.file != saved.file {
+            // Before the first line: from here on it is counted from this file.
+            writer.save_checkpoint(now)?;
         }
-        finish_rotation(&paths, saved.segment)?;
-        let file = open_log(&paths.current())?;
-        let now = recount(&file, saved)?;
-        let mut writer =
-            Self { paths, limits, spools, file, now, saved, dropped: 0, buffer: Vec::new() };
         // What was in the spools before the kill.
         writer.format(LogStream::Stdout, false);
         writer.format(LogStream::Stderr, false);
@@ -157,17 +119,51 @@ impl LogWriter {
     }
 
     /// Moves what the pipe holds, at most 256 KiB, and writes the lines. Says what stopped it: nothing left, nobody who
-    /// could write, or the bound.
-    pub(crate) fn pump(&mut self, stream: LogStream, pipe: impl AsFd) -> io::Result<Spliced> {
+    /// could write, or the bound. `tap` is shown each byte once, as long as this agent lives.
+    pub(crate) fn pump(
+        &mut self,
+        stream: LogStream,
+        pipe: impl AsFd,
+        tap: Option<&mut dyn FnMut(&[u8])>,
+    ) -> io::Result<Spliced> {
         let mut last = Spliced::Empty;
+        let mut tap = tap;
         for _ in 0..4 {
             let Some(spool) = self.spools.get_mut(index(stream)) else { break };
-            last = pipe::splice_to_file(&pipe, &spool.file, spool.length, CHUNK)?;
+            let from = spool.length;
+            last = pipe::splice_to_file(&pipe, &spool.file, from, CHUNK)?;
             let Spliced::Moved(moved) = last else { break };
             spool.length += moved;
+            if let Some(tap) = &mut tap {
+                let mut bytes = vec![0; usize::try_from(moved).unwrap_or(CHUNK)];
+                spool.file.read_exact_at(&mut bytes, from)?;
+                tap(&bytes);
+            }
             self.format(stream, false);
         }
         Ok(last)
+    }
+
+    /// Whether somebody renamed the file and nobody has asked for another one.
+    pub(crate) fn is_renamed(&self) -> bool {
+        self.place.is_renamed()
+    }
+
+    /// Goes on in the file that has the log's path now, made when there is none. Lines are never divided between the two.
+    ///
+    /// # Errors
+    /// When that cannot be done; then no file is made and the old one is written on.
+    pub(crate) fn reopen(&mut self) -> io::Result<()> {
+        let Some(reopened) = self.place.reopen()? else { return Ok(()) };
+        let (length, file) = (reopened.length, Some(reopened.id));
+        let next = Checkpoint { segment: 0, length, formatted: self.now.formatted, file };
+        if let Err(error) = self.save_checkpoint(next) {
+            self.place.give_up(&reopened);
+            return Err(error);
+        }
+        self.place.go_on_with(reopened);
+        self.now = next;
+        Ok(())
     }
 
     /// Nothing will follow: writes unfinished last lines too.
@@ -207,6 +203,12 @@ impl LogWriter {
         if length == 0 {
             return Ok(0);
         }
+        if matches!(self.place, Place::Nowhere) {
+            if let Some(formatted) = self.now.formatted.get_mut(at) {
+                *formatted = spool.length;
+            }
+            return Ok(length);
+        }
         let mut bytes = vec![0; length];
         spool.file.read_exact_at(&mut bytes, from)?;
         // The end of a chunk is not the end of the stream.
@@ -216,12 +218,12 @@ impl LogWriter {
         if taken == 0 {
             return Ok(0);
         }
-        self.file.write_all_at(&self.buffer, self.now.length)?;
+        self.place.write_at(&self.buffer, self.now.length)?;
         self.now.length += u64::try_from(self.buffer.len()).unwrap_or(0);
         if let Some(formatted) = self.now.formatted.get_mut(at) {
             *formatted += u64::try_from(taken).unwrap_or(0);
         }
-        if self.now.length >= self.limits.file_bytes {
+        if self.place.is_full(self.now.length) {
             self.rotate()?;
         } else if self.now.length - self.saved.length >= CHECKPOINT_EVERY {
             self.save_checkpoint(self.now)?;
@@ -230,23 +232,17 @@ impl LogWriter {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        let full = self.now.segment;
-        let next = Checkpoint { segment: full + 1, length: 0, formatted: self.now.formatted };
+        let segment = self.now.segment + 1;
+        let next = Checkpoint { segment, length: 0, ..self.now };
         self.save_checkpoint(next)?;
-        finish_rotation(&self.paths, next.segment)?;
-        self.file = open_log(&self.paths.current())?;
+        self.place.rotate(segment)?;
         self.now = next;
-        let kept = self.limits.files.max(2) - 1;
-        if let Some(oldest) = next.segment.checked_sub(kept + 1) {
-            // Gone already when an older limit was smaller.
-            let _ = std::fs::remove_file(self.paths.rotated(oldest));
-        }
         Ok(())
     }
 
     fn save_checkpoint(&mut self, checkpoint: Checkpoint) -> io::Result<()> {
         let bytes = serde_json::to_vec(&checkpoint)?;
-        replace(&self.paths.checkpoint(), &bytes, Survives::Kill).map_err(io::Error::other)?;
+        replace(&self.checkpoint, &bytes, Survives::Kill).map_err(io::Error::other)?;
         self.saved = checkpoint;
         Ok(())
     }
@@ -255,7 +251,7 @@ impl LogWriter {
     fn drop_spooled(&mut self, stream: LogStream) -> u64 {
         let at = index(stream);
         // A torn line must not stay: lines are counted from the file.
-        if let Err(error) = self.file.set_len(self.now.length) {
+        if let Err(error) = self.place.cut(self.now.length) {
             tracing::warn!(%error, "cut container log");
         }
         let mut next = self.now;
@@ -297,46 +293,6 @@ fn read_checkpoint(path: &Path) -> io::Result<Checkpoint> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Checkpoint::default()),
         Err(e) => Err(e),
     }
-}
-
-/// Renames the file of the segment before `segment`, unless that was done.
-fn finish_rotation(paths: &LogPaths, segment: u32) -> io::Result<()> {
-    let Some(full) = segment.checked_sub(1) else { return Ok(()) };
-    let rotated = paths.rotated(full);
-    if rotated.try_exists()? {
-        return Ok(());
-    }
-    match std::fs::rename(paths.current(), rotated) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
-    }
-}
-
-fn open_log(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
-}
-
-/// Counts what the log holds beyond a checkpoint, and cuts a torn last line.
-fn recount(file: &File, from: Checkpoint) -> io::Result<Checkpoint> {
-    let mut now = from;
-    let end = file.metadata()?.len();
-    // A run's bytes beyond the checkpoint are few; see CHECKPOINT_EVERY.
-    let length = usize::try_from(end.saturating_sub(from.length)).map_err(io::Error::other)?;
-    let mut bytes = vec![0; length];
-    file.read_exact_at(&mut bytes, from.length)?;
-    for line in bytes.split_inclusive(|&byte| byte == b'\n') {
-        let Some(line) = line.strip_suffix(b"\n") else { break };
-        if let Some((stream, length)) = format::stream_length(line)
-            && let Some(formatted) = now.formatted.get_mut(index(stream))
-        {
-            *formatted += length;
-        }
-        now.length += u64::try_from(line.len()).unwrap_or(0) + 1;
-    }
-    if now.length < end {
-        file.set_len(now.length)?;
-    }
-    Ok(now)
 }
 
 #[cfg(test)]

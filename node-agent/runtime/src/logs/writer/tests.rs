@@ -66,8 +66,8 @@ fn lines_of_both_streams_are_written_with_their_tags() {
     bench.write[0].write_all(b"one\ntwo\nthr").unwrap();
     bench.write[1].write_all(b"oops\n").unwrap();
     let mut writer = bench.open();
-    writer.pump(LogStream::Stdout, &bench.read[0]).unwrap();
-    writer.pump(LogStream::Stderr, &bench.read[1]).unwrap();
+    writer.pump(LogStream::Stdout, &bench.read[0], None).unwrap();
+    writer.pump(LogStream::Stderr, &bench.read[1], None).unwrap();
     writer.finish();
     let got: Vec<_> = bench
         .lines()
@@ -87,11 +87,11 @@ fn lines_of_both_streams_are_written_with_their_tags() {
 fn a_closed_pipe_is_the_end_and_an_open_one_is_not() {
     let mut bench = bench(LogLimits::default());
     let mut writer = bench.open();
-    assert_eq!(writer.pump(LogStream::Stdout, &bench.read[0]).unwrap(), Spliced::Empty);
+    assert_eq!(writer.pump(LogStream::Stdout, &bench.read[0], None).unwrap(), Spliced::Empty);
     bench.write[0].write_all(b"x\n").unwrap();
     let [stdout, _stderr] = bench.write;
     drop(stdout);
-    assert_eq!(writer.pump(LogStream::Stdout, &bench.read[0]).unwrap(), Spliced::End);
+    assert_eq!(writer.pump(LogStream::Stdout, &bench.read[0], None).unwrap(), Spliced::End);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn old_files_are_removed_and_the_number_of_files_is_bounded() {
     let mut writer = bench.open();
     for number in 0..2000 {
         writeln!(bench.write[0], "line {number}").unwrap();
-        writer.pump(LogStream::Stdout, &bench.read[0]).unwrap();
+        writer.pump(LogStream::Stdout, &bench.read[0], None).unwrap();
     }
     assert_eq!(std::fs::read_dir(&bench.paths.logs).unwrap().count(), 3);
     assert_eq!(bench.lines().last().unwrap().line, b"line 1999");
@@ -111,15 +111,18 @@ fn a_disk_that_refuses_drops_lines_and_says_how_many_bytes() {
     let mut bench = bench(LogLimits::default());
     let mut writer = bench.open();
     bench.write[0].write_all(b"before\n").unwrap();
-    writer.pump(LogStream::Stdout, &bench.read[0]).unwrap();
+    writer.pump(LogStream::Stdout, &bench.read[0], None).unwrap();
     // A descriptor without the right to write stands for a full disk.
-    let good = std::mem::replace(&mut writer.file, File::open(bench.paths.current()).unwrap());
+    let bad = File::open(bench.paths.current()).unwrap();
+    let Place::Rotated { file, .. } = &mut writer.place else { panic!("our own log") };
+    let good = std::mem::replace(file, bad);
     bench.write[0].write_all(b"lost\n").unwrap();
-    writer.pump(LogStream::Stdout, &bench.read[0]).unwrap();
+    writer.pump(LogStream::Stdout, &bench.read[0], None).unwrap();
     assert_eq!(writer.take_dropped(), 5);
-    writer.file = good;
+    let Place::Rotated { file, .. } = &mut writer.place else { panic!("our own log") };
+    *file = good;
     bench.write[0].write_all(b"after\n").unwrap();
-    writer.pump(LogStream::Stdout, &bench.read[0]).unwrap();
+    writer.pump(LogStream::Stdout, &bench.read[0], None).unwrap();
     drop(writer);
     drop(bench.open());
     assert_eq!(bench.bytes(LogStream::Stdout), b"before\nafter\n");
@@ -181,11 +184,11 @@ fn carry_out(bench: &mut Bench, writer: LogWriter, happens: &Happens) -> LogWrit
         Happens::Write(stream, bytes) => {
             bench.write[*stream].write_all(bytes).unwrap();
             // A full pipe would block this single-threaded test.
-            writer.pump(STREAMS[*stream], &bench.read[*stream]).unwrap();
+            writer.pump(STREAMS[*stream], &bench.read[*stream], None).unwrap();
             return writer;
         }
         Happens::Pump(stream) => {
-            writer.pump(STREAMS[*stream], &bench.read[*stream]).unwrap();
+            writer.pump(STREAMS[*stream], &bench.read[*stream], None).unwrap();
             return writer;
         }
         Happens::Kill => {}
@@ -204,7 +207,7 @@ fn carry_out(bench: &mut Bench, writer: LogWriter, happens: &Happens) -> LogWrit
             let mut next = writer.now;
             (next.segment, next.length) = (next.segment + 1, 0);
             writer.save_checkpoint(next).unwrap();
-            finish_rotation(&bench.paths, next.segment).unwrap();
+            crate::logs::place::finish_rotation(&bench.paths, next.segment).unwrap();
         }
     }
     drop(writer);
@@ -232,11 +235,91 @@ proptest! {
             writer = carry_out(&mut bench, writer, happens);
         }
         for (stream, pipe) in STREAMS.into_iter().zip(&bench.read) {
-            while let Spliced::Moved(_) = writer.pump(stream, pipe).unwrap() {}
+            while let Spliced::Moved(_) = writer.pump(stream, pipe, None).unwrap() {}
         }
         writer.finish();
         for stream in STREAMS {
             prop_assert!(bench.bytes(stream) == written[index(stream)], "{stream:?} differs");
         }
     }
+}
+
+/// A log whose path somebody else chose, and who rotates it.
+fn given(folder: &std::path::Path) -> LogWriter {
+    let target = LogTarget::File { path: folder.join("pod/0.log"), scratch: folder.to_owned() };
+    LogWriter::take_up(target).unwrap()
+}
+
+fn payloads(path: &std::path::Path) -> Vec<String> {
+    let lines = std::fs::read_to_string(path).unwrap_or_default();
+    lines.lines().map(|line| line.splitn(4, ' ').nth(3).unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_log_renamed_while_no_agent_ran_is_found_again_and_no_line_is_doubled() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, rotated) = (folder.path().join("pod/0.log"), folder.path().join("pod/0.log.2"));
+    let (read, write) = pipe::with_size(1 << 16).unwrap();
+    let mut write = File::from(write);
+    write.write_all(b"one\ntwo\n").unwrap();
+    given(folder.path()).pump(LogStream::Stdout, &read, None).unwrap();
+    // Killed; the kubelet renames and is refused, as nobody answers.
+    std::fs::rename(&path, &rotated).unwrap();
+    write.write_all(b"three\n").unwrap();
+    let mut writer = given(folder.path());
+    assert!(writer.is_renamed());
+    writer.pump(LogStream::Stdout, &read, None).unwrap();
+    // It puts the file back.
+    std::fs::rename(&rotated, &path).unwrap();
+    assert!(!writer.is_renamed());
+    write.write_all(b"four\n").unwrap();
+    writer.pump(LogStream::Stdout, &read, None).unwrap();
+    assert_eq!(payloads(&path), ["one", "two", "three", "four"]);
+}
+
+#[test]
+fn a_kill_after_a_reopen_goes_on_in_the_new_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, rotated) = (folder.path().join("pod/0.log"), folder.path().join("pod/0.log.2"));
+    let (read, write) = pipe::with_size(1 << 16).unwrap();
+    let mut write = File::from(write);
+    let mut writer = given(folder.path());
+    write.write_all(b"one\nhalf").unwrap();
+    writer.pump(LogStream::Stdout, &read, None).unwrap();
+    std::fs::rename(&path, &rotated).unwrap();
+    writer.reopen().unwrap();
+    drop(writer);
+    write.write_all(b" a line\n").unwrap();
+    given(folder.path()).pump(LogStream::Stdout, &read, None).unwrap();
+    assert_eq!(payloads(&rotated), ["one"]);
+    assert_eq!(payloads(&path), ["half a line"]);
+}
+
+#[test]
+fn a_log_that_was_deleted_begins_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pod/0.log");
+    let (read, write) = pipe::with_size(1 << 16).unwrap();
+    let mut write = File::from(write);
+    write.write_all(b"one\n").unwrap();
+    given(folder.path()).pump(LogStream::Stdout, &read, None).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    write.write_all(b"two\n").unwrap();
+    given(folder.path()).pump(LogStream::Stdout, &read, None).unwrap();
+    assert_eq!(payloads(&path).last().map(String::as_str), Some("two"));
+}
+
+#[test]
+fn without_a_log_the_output_is_read_and_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let (read, write) = pipe::with_size(1 << 16).unwrap();
+    File::from(write).write_all(b"one\ntwo").unwrap();
+    let target = LogTarget::Nowhere { scratch: folder.path().to_owned() };
+    let mut writer = LogWriter::take_up(target).unwrap();
+    let mut seen = Vec::new();
+    let mut tap = |bytes: &[u8]| seen.extend_from_slice(bytes);
+    writer.pump(LogStream::Stdout, &read, Some(&mut tap)).unwrap();
+    writer.finish();
+    assert_eq!(writer.take_dropped(), 0);
+    assert_eq!(seen, b"one\ntwo");
 }
