@@ -41,7 +41,7 @@ pub(crate) struct Args {
     /// Compile the node's programs fast instead of small: for trying a change. What counts is a run without it.
     #[arg(long)]
     quick: bool,
-    /// Run critest against Debian's containerd instead of our node: what it cannot pass there is the harness's own fault.
+    /// Run the suites of the CRI against Debian's containerd instead of our node: shows what the harness is worth.
     #[arg(long)]
     peer: bool,
     /// Run only critest's specs of these files of its source, e.g. `streaming.go`.

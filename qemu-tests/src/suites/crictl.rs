@@ -123,7 +123,7 @@ pub(super) async fn run(context: &Context, report: &Report) {
 }
 
 /// The whole session against the CRI at `socket` of a machine with a relay.
-pub async fn session(machine: &mut Machine, socket: &str, report: &Report) {
+pub(super) async fn session(machine: &mut Machine, socket: &str, report: &Report) {
     let mut runner = None;
     report
         .check("crictl starts on the machine", machine, async |machine| {

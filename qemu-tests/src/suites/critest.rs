@@ -9,6 +9,7 @@ use super::{Context, CriKit};
 use crate::cri::{Cri, RELAY_PORT};
 use crate::cri_node::{self, SOCKET};
 use crate::critest::{Outcome, Runner, Shard, Spec, by_group};
+use crate::faults::Faults;
 use crate::machine::Machine;
 use crate::report::Report;
 
@@ -39,6 +40,16 @@ const LANES: [&[&str]; 2] = [
     ],
 ];
 
+/// Specs whose connections can be WebSockets, and what critest is told for that.
+const STREAMS: &[&str] = &["streaming.go", "streaming_linux.go"];
+const WEB_SOCKETS: &str = "-websocket-exec -websocket-attach -websocket-portforward";
+
+/// With the agent killed now and then, a spec may be begun so often: a call that a kill interrupts fails, and critest does not ask again
+/// as a kubelet would.
+const ATTEMPTS: &str = "-ginkgo.flake-attempts=12";
+/// Time between two kills: long enough that most specs fit in, by the host's clock.
+const KILL_PAUSE: (Duration, Duration) = (Duration::from_secs(6), Duration::from_secs(14));
+
 /// Runs the suite.
 pub(super) async fn run(context: &Context, report: &Report) {
     let Some(kit) = &context.cri else { return };
@@ -47,18 +58,29 @@ pub(super) async fn run(context: &Context, report: &Report) {
     }
     let boot = cri_node::boot(&context.artifacts, &kit.images, "critest", 1536);
     match boot.await {
-        Ok((mut machine, _registry)) => against(&mut machine, SOCKET, kit, report).await,
+        Ok((mut machine, _registry)) => {
+            against(&mut machine, SOCKET, kit, report).await;
+            if context.full {
+                web_sockets(&mut machine, kit, report).await;
+                with_kills(&mut machine, context.faults.part("critest"), kit, report).await;
+            } else {
+                let why = "takes long; run with --full";
+                report.skip("specs of streams over WebSockets", why);
+                report.skip("specs with the agent killed every few seconds", why);
+            }
+        }
         Err(error) => report.check_alone("a node with a CRI boots", async { Err(error) }).await,
     }
 }
 
 /// Runs critest against the CRI at `socket` of a machine with a relay, and reports each group of specs as one check.
-pub async fn against(machine: &mut Machine, socket: &str, kit: &CriKit, report: &Report) {
+pub(super) async fn against(machine: &mut Machine, socket: &str, kit: &CriKit, report: &Report) {
     let mut specs = Vec::new();
     report
         .check("critest runs to its end on the machine", machine, async |machine| {
-            specs = all_shards(machine, socket, kit, report).await?;
-            Ok(())
+            let runner = runner(machine, socket).await?;
+            specs = shards(&runner, &lanes("lane", kit, ""), machine.directory(), report).await?;
+            runner.stop().await
         })
         .await;
     for (group, specs) in by_group(specs) {
@@ -70,36 +92,88 @@ pub async fn against(machine: &mut Machine, socket: &str, kit: &CriKit, report: 
     }
 }
 
-async fn all_shards(
-    machine: &mut Machine,
-    socket: &str,
-    kit: &CriKit,
-    report: &Report,
-) -> anyhow::Result<Vec<Spec>> {
+async fn web_sockets(machine: &mut Machine, kit: &CriKit, report: &Report) {
+    report
+        .check("streams pass over WebSockets, too", machine, async |machine| {
+            let runner = runner(machine, SOCKET).await?;
+            let mut shard = shard("web-sockets".to_owned(), STREAMS, kit, WEB_SOCKETS);
+            shard.skip.clear();
+            let specs = shards(&runner, &[shard], machine.directory(), report).await?;
+            runner.stop().await?;
+            judge(&specs, report)
+        })
+        .await;
+}
+
+/// All specs pass although the agent is killed every few seconds; a spec that a kill interrupts is begun again.
+async fn with_kills(machine: &mut Machine, mut faults: Faults, kit: &CriKit, report: &Report) {
+    report
+        .check("all specs pass with the agent killed every few seconds", machine, async |machine| {
+            let machine = &*machine;
+            let runner = runner(machine, SOCKET).await?;
+            let (mut kills, done) = (0, std::cell::Cell::new(false));
+            let killer = async {
+                while !done.get() {
+                    let pause = KILL_PAUSE.0 + faults.moment(KILL_PAUSE.1 - KILL_PAUSE.0);
+                    tokio::time::sleep(pause).await;
+                    // A call that is interrupted by the kill it asked for is no error.
+                    machine.api()?.kill_service("ingotd").await?;
+                    kills += 1;
+                }
+                anyhow::Ok(())
+            };
+            let lanes = lanes("killed", kit, ATTEMPTS);
+            let specs = async {
+                let specs = shards(&runner, &lanes, machine.directory(), report).await;
+                done.set(true);
+                specs
+            };
+            let (killed, specs) = futures::join!(killer, specs);
+            report.note(&format!("{kills} kills, seed {}", faults.seed()));
+            killed?;
+            judge(&specs?, report)
+        })
+        .await;
+}
+
+async fn runner(machine: &Machine, socket: &str) -> anyhow::Result<Runner> {
     let cri = Cri::wait_at(machine.forwarded(RELAY_PORT)?)
         .await
         .with_context(|| format!("end of the console:\n{}", machine.console().tail(25)))?;
-    let runner = Runner::start(cri, socket).await?;
-    let lanes = LANES.iter().enumerate().map(|(number, files)| {
-        let wanted =
-            |file: &&&'static str| kit.focus.is_empty() || kit.focus.iter().any(|it| it == **file);
-        let shard = Shard {
-            name: format!("lane-{number}"),
-            files: files.iter().filter(wanted).copied().collect(),
-            skip: SKIPPED.iter().map(|(spec, _)| (*spec).to_owned()).collect(),
-            flags: Vec::new(),
-        };
-        one_shard(&runner, shard, machine.directory(), report)
-    });
-    let specs = futures::future::try_join_all(lanes).await?;
-    runner.stop().await?;
+    Runner::start(cri, socket).await
+}
+
+fn lanes(name: &str, kit: &CriKit, flags: &str) -> Vec<Shard> {
+    let shards = LANES.iter().enumerate();
+    shards.map(|(number, files)| shard(format!("{name}-{number}"), files, kit, flags)).collect()
+}
+
+fn shard(name: String, files: &[&'static str], kit: &CriKit, flags: &str) -> Shard {
+    let wanted =
+        |file: &&&'static str| kit.focus.is_empty() || kit.focus.iter().any(|it| it == **file);
+    Shard {
+        name,
+        files: files.iter().filter(wanted).copied().collect(),
+        skip: SKIPPED.iter().map(|(spec, _)| (*spec).to_owned()).collect(),
+        flags: vec![flags.to_owned()],
+    }
+}
+
+/// Runs shards side by side; keeps what they printed in `folder`.
+async fn shards(
+    runner: &Runner,
+    shards: &[Shard],
+    folder: &Path,
+    report: &Report,
+) -> anyhow::Result<Vec<Spec>> {
+    let shards = shards.iter().map(|shard| one_shard(runner, shard, folder, report));
+    let specs = futures::future::try_join_all(shards).await?;
     Ok(specs.into_iter().flatten().collect())
 }
 
-/// Runs a shard and keeps what it printed in `folder`.
 async fn one_shard(
     runner: &Runner,
-    shard: Shard,
+    shard: &Shard,
     folder: &Path,
     report: &Report,
 ) -> anyhow::Result<Vec<Spec>> {
@@ -107,7 +181,7 @@ async fn one_shard(
         return Ok(Vec::new());
     }
     let begin = Instant::now();
-    let result = runner.run(&shard, SHARD_LIMIT).await;
+    let result = runner.run(shard, SHARD_LIMIT).await;
     let output = runner.output(&shard.name).await.unwrap_or_default();
     fs_err::write(folder.join(format!("{}.log", shard.name)), output)?;
     report.note(&format!("{} took {} s", shard.name, begin.elapsed().as_secs()));

@@ -7,6 +7,7 @@ mod boot;
 mod churn;
 mod config;
 mod cri_crash;
+mod cri_limits;
 mod crictl;
 mod critest;
 mod density;
@@ -15,9 +16,6 @@ mod pods;
 mod power_cut;
 mod quotas;
 mod verity;
-
-pub use crictl::session as crictl_session;
-pub use critest::against as critest_against;
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -82,6 +80,7 @@ enum Kind {
     Density,
     Churn,
     CriCrash,
+    CriLimits,
 }
 
 impl Suite {
@@ -95,7 +94,12 @@ impl Suite {
     pub fn needs_cri(&self) -> bool {
         matches!(
             self.kind,
-            Kind::Critest | Kind::Crictl | Kind::Density | Kind::Churn | Kind::CriCrash
+            Kind::Critest
+                | Kind::Crictl
+                | Kind::Density
+                | Kind::Churn
+                | Kind::CriCrash
+                | Kind::CriLimits
         )
     }
 }
@@ -146,6 +150,11 @@ pub const SUITES: &[Suite] = &[
         kind: Kind::Critest,
     },
     Suite {
+        name: "cri_limits",
+        about: "every limit that the CRI can ask for holds",
+        kind: Kind::CriLimits,
+    },
+    Suite {
         name: "density",
         about: "many pods on a small node, and what they cost",
         kind: Kind::Density,
@@ -192,6 +201,7 @@ pub async fn run(context: &Context, names: &[String], report: &Report) {
                 Kind::Density => Box::pin(density::run(context, &report)).await,
                 Kind::Churn => Box::pin(churn::run(context, &report)).await,
                 Kind::CriCrash => Box::pin(cri_crash::run(context, &report)).await,
+                Kind::CriLimits => Box::pin(cri_limits::run(context, &report)).await,
                 Kind::Crictl => Box::pin(crictl::run(context, &report)).await,
                 Kind::Critest => Box::pin(critest::run(context, &report)).await,
                 _ => {}
@@ -199,6 +209,26 @@ pub async fn run(context: &Context, names: &[String], report: &Report) {
         }
     };
     futures::join!(ask, break_them);
+}
+
+/// Runs those suites that need nothing but a CRI against the one at `socket` of a machine with a relay.
+pub async fn run_against(
+    machine: &mut Machine,
+    socket: &str,
+    kit: &CriKit,
+    names: &[String],
+    report: &Report,
+) {
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|it| it == name);
+    if wanted("critest") {
+        Box::pin(critest::against(machine, socket, kit, &report.suite("critest"))).await;
+    }
+    if wanted("crictl") {
+        Box::pin(crictl::session(machine, socket, &report.suite("crictl"))).await;
+    }
+    if wanted("cri_limits") {
+        Box::pin(cri_limits::against(machine, &report.suite("cri_limits"))).await;
+    }
 }
 
 /// One node for many suites: booted when first asked for, and again when a suite left it broken.

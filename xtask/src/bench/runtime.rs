@@ -87,7 +87,6 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Vec<Table>> {
         image::build(PROFILE, false)?;
     }
     let artifacts = image::artifacts(&bench.tools, PROFILE, false)?;
-    let images = cri::images(&bench.tools)?;
     let line = artifacts.image.command_line()?;
     let words: Vec<&str> = line.split_whitespace().filter(|it| !it.starts_with("ingot.")).collect();
     let peer = containerd::image(
@@ -98,6 +97,8 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Vec<Table>> {
         &artifacts.image.kernel(),
         &words.join(" "),
     )?;
+    let system = bench.directory.join("containerd/root");
+    let images = cri::bench_images(&bench.tools, &bench.directory, &system)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -1,6 +1,6 @@
 //! Prepares what the suites of the CRI need: critest and crictl, the images they pull, and the runtime they are compared with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use ingot_image_builder::progress::Terminal;
@@ -10,6 +10,7 @@ use ingot_qemu_tests::report::Report;
 use ingot_qemu_tests::suites::{self, CriKit, SUITES};
 
 use super::cri_tools::CriTools;
+use super::images::Ingredients;
 use super::{Args, PROFILE, cri_tools, images};
 use crate::bench::containerd;
 use crate::{image, workspace};
@@ -44,15 +45,32 @@ pub(super) fn kit(
     Ok(Some(CriKit { images, has_cri_tools: cri_tools.is_some(), focus }))
 }
 
-/// The folder of all images, critest among them.
-pub(crate) fn images(tools: &Tools) -> anyhow::Result<PathBuf> {
-    write_images(tools, Some(&cri_tools::ensure()?))
+/// The folder of all images for the benches: critest among them, and a large one made of a Debian `system`.
+pub(crate) fn bench_images(
+    tools: &Tools,
+    directory: &Path,
+    system: &Path,
+) -> anyhow::Result<PathBuf> {
+    let directory = directory.join("images");
+    write(&directory, tools, Some(&cri_tools::ensure()?), Some(system))?;
+    Ok(directory)
 }
 
 fn write_images(tools: &Tools, cri_tools: Option<&CriTools>) -> anyhow::Result<PathBuf> {
+    let directory = workspace::target().join("tools/test-images");
+    write(&directory, tools, cri_tools, None)?;
+    Ok(directory)
+}
+
+fn write(
+    directory: &Path,
+    tools: &Tools,
+    cri_tools: Option<&CriTools>,
+    large: Option<&Path>,
+) -> anyhow::Result<()> {
     let (workload, load) = (workload()?, load()?);
-    let progress = Terminal::new();
-    images::ensure(tools, (&workload, &load), cri_tools, &progress)
+    let from = Ingredients { workload: &workload, load: &load, cri_tools, large };
+    images::ensure(directory, tools, &from, &Terminal::new())
         .context("make the container images of the tests")
 }
 
@@ -73,7 +91,7 @@ fn program(package: &str, name: &str) -> anyhow::Result<PathBuf> {
     Ok(workspace::target().join("x86_64-unknown-linux-gnu/quick").join(name))
 }
 
-/// Runs critest in a machine with Debian's containerd, to see what the harness and its images are worth.
+/// Runs the suites that need only a CRI in a machine with Debian's containerd, to see what the harness and its images are worth.
 pub(super) fn against_containerd(
     tools: &Tools,
     args: &Args,
@@ -103,8 +121,7 @@ pub(super) fn against_containerd(
         .context("start the runtime")?;
     runtime.block_on(async {
         let mut machine = builder.boot().await?;
-        suites::critest_against(&mut machine, containerd::SOCKET, &kit, &report.suite("peer"))
-            .await;
+        suites::run_against(&mut machine, containerd::SOCKET, &kit, &args.names, report).await;
         Ok(())
     })
 }

@@ -29,6 +29,9 @@ const PACKAGES: &[&str] = &[
     "bsdutils",
 ];
 
+/// The most that a layer of the large image holds, unpacked; there is less in one of the three folders: 200 MiB together.
+const LARGE_LAYER_MIB: u64 = 90;
+
 /// Changes whenever the recipes below do.
 const VERSION: u32 = 3;
 
@@ -58,6 +61,19 @@ fn nginx_config(port: u16) -> String {
 }
 
 /// What images are made from.
+#[derive(Debug)]
+pub(crate) struct Ingredients<'a> {
+    /// Our own static test program.
+    pub(crate) workload: &'a Path,
+    /// Our own client of the CRI that measures.
+    pub(crate) load: &'a Path,
+    /// critest and crictl, where they could be had.
+    pub(crate) cri_tools: Option<&'a CriTools>,
+    /// A Debian system for a large image.
+    pub(crate) large: Option<&'a Path>,
+}
+
+/// The same, with the packages.
 struct Parts {
     packages: Vec<Package>,
     /// Our own static test program.
@@ -66,34 +82,34 @@ struct Parts {
     load: PathBuf,
     /// critest and crictl, where they could be had.
     cri_tools: Option<CriTools>,
+    large: Option<PathBuf>,
 }
 
-/// Writes all images as one OCI layout below `target/tools/test-images`, and returns its folder. Cheap when nothing changed.
+/// Writes all images as one OCI layout into `directory`. Cheap when nothing changed.
 pub(crate) fn ensure(
+    directory: &Path,
     tools: &Tools,
-    (workload, load): (&Path, &Path),
-    cri_tools: Option<&CriTools>,
+    from: &Ingredients<'_>,
     progress: &dyn Progress,
-) -> anyhow::Result<PathBuf> {
-    let directory = workspace::target().join("tools/test-images");
+) -> anyhow::Result<()> {
     let packages = packages(tools, progress)?;
     let parts = Parts {
         packages,
-        workload: workload.to_owned(),
-        load: load.to_owned(),
-        cri_tools: cri_tools.cloned(),
+        workload: from.workload.to_owned(),
+        load: from.load.to_owned(),
+        cri_tools: from.cri_tools.cloned(),
+        large: from.large.map(Path::to_owned),
     };
     let stamp = parts.stamp()?;
     let stamp_file = directory.join("stamp");
     if fs_err::read_to_string(&stamp_file).is_ok_and(|old| old == stamp) {
-        return Ok(directory);
+        return Ok(());
     }
     progress.step("writing the container images of the tests");
-    let mut layout = Layout::create(&directory)?;
+    let mut layout = Layout::create(directory)?;
     parts.write(&mut layout)?;
     layout.finish()?;
-    fs_err::write(stamp_file, stamp)?;
-    Ok(directory)
+    Ok(fs_err::write(stamp_file, stamp)?)
 }
 
 /// The packages, unpacked. Those of the node's images as their lock says, so that nothing is downloaded twice; the others in the
@@ -137,6 +153,9 @@ impl Parts {
         self.users(layout, busybox)?;
         numbered(layout, &base)?;
         self.small(layout)?;
+        if let Some(system) = &self.large {
+            large(layout, system)?;
+        }
         self.runner(layout, &base)
     }
 
@@ -275,6 +294,18 @@ impl Parts {
         let package = self.packages.iter().find(|package| package.locked.name == name);
         Ok(&package.with_context(|| format!("the package {name} was not unpacked"))?.dir)
     }
+}
+
+/// A large image in as many layers as images of the world have, of the files that a Debian system has.
+fn large(layout: &mut Layout, system: &Path) -> anyhow::Result<()> {
+    let mut layers = Vec::new();
+    for folder in ["usr/lib", "usr/bin", "usr/share"] {
+        let mut files = Files::default();
+        let mut left = LARGE_LAYER_MIB << 20;
+        files.copy_some(folder, &system.join(folder), &mut left)?;
+        layers.push(layout.layer(&files, Compression::Gzip)?);
+    }
+    layout.image(&["ingot/large:latest"], &layers, &Start::default())
 }
 
 /// Images that differ by one file, and one image under three tags.

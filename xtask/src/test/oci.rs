@@ -83,6 +83,31 @@ impl Files {
         Ok(self)
     }
 
+    /// Files below `from` until `left` bytes are used up, below `path`; no links, so that none leads nowhere.
+    pub(crate) fn copy_some(
+        &mut self,
+        path: &str,
+        from: &Path,
+        left: &mut u64,
+    ) -> anyhow::Result<&mut Self> {
+        let mut entries = fs_err::read_dir(from)?.collect::<Result<Vec<_>, _>>()?;
+        entries.sort_by_key(fs_err::DirEntry::file_name);
+        for entry in entries {
+            let to = format!("{path}/{}", entry.file_name().to_string_lossy());
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                self.copy_some(&to, &entry.path(), left)?;
+            } else if kind.is_file() {
+                let size = entry.metadata()?.len();
+                if size <= *left {
+                    *left -= size;
+                    self.copy(&to, 0o755, &entry.path())?;
+                }
+            }
+        }
+        Ok(self)
+    }
+
     fn insert(&mut self, path: &str, entry: Entry) -> &mut Self {
         for (end, _) in path.match_indices('/') {
             let parent = path[..end].to_owned();
