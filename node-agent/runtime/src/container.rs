@@ -31,6 +31,7 @@ use crate::pid1::Pid1Error;
 use crate::runc::{self, RuncError};
 use crate::sandbox::{self, SandboxError};
 use crate::spec::SpecError;
+pub(crate) use crate::spec::User;
 
 /// Why a container could not be made, started or removed.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +113,10 @@ pub(crate) struct Built {
     pub(crate) start_time: u64,
     /// Our ends of its standard descriptors.
     pub(crate) io: Io,
+    /// Who its program runs as.
+    pub(crate) user: User,
+    /// Signal that asks it to end.
+    pub(crate) stop_signal: i32,
 }
 
 /// Paths of one run.
@@ -206,14 +211,19 @@ pub(crate) async fn build_with(
     let killed_before = killed(&pod_cgroup);
     let program = context.paths().runc.clone();
     let helper = tokio::task::spawn_blocking(move || {
-        let request = Request::Create(Box::new(prepare::prepare(&work)?));
-        runc::run(&program, &request, &theirs).map_err(ContainerError::Build)
+        let (request, user) = prepare::prepare(&work)?;
+        let request = Request::Create(Box::new(request));
+        let answer = runc::run(&program, &request, &theirs).map_err(ContainerError::Build)?;
+        Ok((answer, user))
     });
     match helper.await.map_err(|_| ContainerError::Ending)? {
-        Ok((Reply::Created(created), descriptors)) => {
-            let io = io::complete(context, id, ours, descriptors).await?;
-            Ok(Built { pid: created.pid, start_time: created.start_time, io })
-        }
+        Ok(((Reply::Created(created), descriptors), user)) => Ok(Built {
+            pid: created.pid,
+            start_time: created.start_time,
+            io: io::complete(context, id, ours, descriptors).await?,
+            user,
+            stop_signal: stop_signal(config, image),
+        }),
         Ok(_) => Err(ContainerError::Build(RuncError::Failed("a wrong answer".to_owned()))),
         Err(ContainerError::Build(error)) => Err(match config.resources.memory_limit_bytes {
             Some(limit_bytes) if killed(&pod_cgroup) > killed_before => {
@@ -223,6 +233,14 @@ pub(crate) async fn build_with(
         }),
         Err(error) => Err(error),
     }
+}
+
+/// Signal that asks a container to end: its own, the image's, else SIGTERM.
+pub(crate) fn stop_signal(config: &ContainerConfig, image: &Image) -> i32 {
+    config
+        .stop_signal
+        .or_else(|| crate::signal::number(&image.config.stop_signal))
+        .unwrap_or(crate::signal::TERM)
 }
 
 /// Step 6. A process that does not wait any more was started before.

@@ -39,6 +39,7 @@ mod run;
 mod runc;
 mod sandbox;
 mod sandbox_task;
+mod signal;
 mod spec;
 mod sysctl;
 

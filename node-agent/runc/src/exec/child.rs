@@ -88,7 +88,7 @@ fn become_program(
     }
     rustix::process::umask(Mode::from_raw_mode(plan.umask));
     for (resource, limit) in &plan.limits {
-        rustix::process::setrlimit(*resource, limit.clone()).step("set a limit")?;
+        rustix::process::setrlimit(*resource, *limit).step("set a limit")?;
     }
     if plan.no_new_privileges {
         load_seccomp(plan)?;

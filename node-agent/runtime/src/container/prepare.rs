@@ -10,7 +10,7 @@ use ingot_images::Image;
 use ingot_linux::process::start_time;
 use ingot_runc_api::{Create, Created, Overlay, Stdio, UserNamespace};
 
-use super::{ContainerError, RunPaths, accounts};
+use super::{ContainerError, RunPaths, User, accounts};
 use crate::cdi;
 use crate::cgroup::{Cgroup, settings};
 use crate::config::{
@@ -64,6 +64,8 @@ impl Folders {
         // Processes that are not root here pass through on the way to their root.
         let mode = if user.is_some() { 0o711 } else { 0o700 };
         make_folder(&self.run, mode)?;
+        // Records of programs started in it later; they go with this folder.
+        make_folder(&self.run.join("execs"), 0o700)?;
         for folder in [&self.rootfs, &self.bundle, &self.stage, &self.work] {
             make_folder(folder, mode)?;
         }
@@ -79,7 +81,7 @@ impl Folders {
 }
 
 /// Makes it all, and says what the helper is to do.
-pub(super) fn prepare(work: &Work) -> Result<Create, ContainerError> {
+pub(super) fn prepare(work: &Work) -> Result<(Create, User), ContainerError> {
     let context = &work.context;
     let folders = Folders::new(context, &work.id);
     folders.make(work)?;
@@ -91,7 +93,8 @@ pub(super) fn prepare(work: &Work) -> Result<Create, ContainerError> {
     let lock = folders.run.join("lock");
     write(&lock, b"")?;
     let (config, nodes) = with_devices(work)?;
-    let described = describe(work, &config, &nodes, &folders, &cgroup)?;
+    let user = find_user(work, &config)?;
+    let described = describe(work, &config, &user, &nodes, &folders, &cgroup)?;
     write(&folders.bundle.join("config.json"), described.spec.to_string().as_bytes())?;
     write(&folders.bundle.join("env"), &environment(&described))?;
     work.cgroup.create(root, &settings(&config.resources)?)?;
@@ -105,7 +108,7 @@ pub(super) fn prepare(work: &Work) -> Result<Create, ContainerError> {
         (false, false) => Stdio::Output,
     };
     let rules = nodes.iter().map(Node::rule).collect();
-    Ok(Create {
+    let request = Create {
         id: work.id.clone(),
         state_root: context.paths().run.join("runc"),
         lock,
@@ -124,7 +127,16 @@ pub(super) fn prepare(work: &Work) -> Result<Create, ContainerError> {
         devices: (!config.security.privileged).then_some(rules),
         user: in_user_namespace,
         stdio,
-    })
+    };
+    Ok((request, user))
+}
+
+fn find_user(work: &Work, config: &ContainerConfig) -> Result<User, ContainerError> {
+    let layers = &work.image.layers;
+    let (passwd, group) =
+        (accounts::read(layers, "etc/passwd")?, accounts::read(layers, "etc/group")?);
+    let accounts = spec::Accounts { passwd: &passwd, group: &group };
+    Ok(spec::find_user(&config.security, &work.image.config.user, accounts)?)
 }
 
 /// The container with what CDI adds to it, and the nodes of its devices. In a user namespace nobody can make nodes: those
@@ -157,15 +169,12 @@ fn with_devices(work: &Work) -> Result<(ContainerConfig, Vec<Node>), ContainerEr
 fn describe(
     work: &Work,
     config: &ContainerConfig,
+    user: &User,
     nodes: &[Node],
     folders: &Folders,
     cgroup: &str,
 ) -> Result<Described, ContainerError> {
-    let (context, key, layers) = (&work.context, &work.key, &work.image.layers);
-    let (passwd, group) =
-        (accounts::read(layers, "etc/passwd")?, accounts::read(layers, "etc/group")?);
-    let accounts = spec::Accounts { passwd: &passwd, group: &group };
-    let user = spec::find_user(&config.security, &work.image.config.user, accounts)?;
+    let (context, key) = (&work.context, &work.key);
     let in_user_namespace = work.sandbox.namespaces.user.is_some();
     let made = |node: &&Node| !in_user_namespace && node.container_path.starts_with("/dev");
     let made: Vec<Node> = nodes.iter().filter(made).cloned().collect();
@@ -175,7 +184,7 @@ fn describe(
         sandbox: &work.sandbox,
         config,
         image: &work.image.config,
-        user: &user,
+        user,
         rootfs: &folders.rootfs,
         cgroup,
         namespaces: &sandbox::namespaces(context, key),

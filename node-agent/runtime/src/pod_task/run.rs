@@ -98,7 +98,7 @@ impl PodTask {
             let sandbox = configs::sandbox(pod, &context.paths().logs);
             container::build(&context, &pod.uid, &sandbox, id, &config, image).await
         };
-        let Built { pid, start_time, io } = built.map_err(|e| build_error(&e))?;
+        let Built { pid, start_time, io, .. } = built.map_err(|e| build_error(&e))?;
         let Io::Pipes { stdout, stderr, .. } = io else {
             return Err(start_error(&std::io::Error::other("a terminal nobody asked for")));
         };
