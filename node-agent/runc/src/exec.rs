@@ -150,6 +150,9 @@ fn not_executed(request: &Exec, error: &std::io::Error) -> Reply {
         // The words that people, and their scripts, know.
         (true, false) => format!("exec: {program:?}: executable file not found in $PATH"),
         (true, true) => format!("exec: {program:?}: no such file or directory"),
+        _ if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            format!("exec: {program:?}: permission denied")
+        }
         _ => format!("exec: {program:?}: {error}"),
     };
     Reply::NotExecuted { exit_code: if absent { 127 } else { 126 }, message }
