@@ -7,12 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ingot_images::ImageStore;
 use tokio::sync::{Semaphore, broadcast, watch};
 
+use crate::engine::reach::Reach;
 use crate::engine::{EngineConfig, Paths};
 use crate::event::{Event, Reason, Severity};
 use crate::network::Network;
 use crate::pid1::Pid1;
 use crate::pod::Pod;
 use crate::status::PodStatus;
+use crate::surroundings::Surroundings;
+use crate::user_ids::UserIds;
 
 /// Containers built at the same time at most: more only fight for the CPUs.
 const BUILDS_MAX: usize = 2;
@@ -26,9 +29,13 @@ pub(crate) struct Context {
     pub(crate) pid1: Pid1,
     pub(crate) boot_id: String,
     pub(crate) network: Network,
+    pub(crate) user_ids: UserIds,
     pub(crate) builds: Semaphore,
+    /// What the config gives to pods; `None` before the engine was told.
+    pub(crate) surroundings: watch::Sender<Option<Arc<Surroundings>>>,
     pub(crate) snapshot: watch::Sender<Arc<Vec<PodStatus>>>,
     pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) reach: Reach,
     statuses: Mutex<BTreeMap<String, PodStatus>>,
     logs: Mutex<HashMap<LogKey, Arc<watch::Sender<u64>>>>,
 }
@@ -46,9 +53,12 @@ impl Context {
             pid1,
             boot_id,
             network,
+            user_ids: UserIds::default(),
             builds: Semaphore::new(BUILDS_MAX),
+            surroundings: watch::Sender::new(None),
             snapshot: watch::Sender::new(Arc::default()),
             events,
+            reach: Reach::default(),
             statuses: Mutex::default(),
             logs: Mutex::default(),
         }

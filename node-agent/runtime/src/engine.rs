@@ -1,5 +1,6 @@
 //! The engine: who owns the pod tasks and what the rest of the agent may ask.
 
+pub mod reach;
 mod recover;
 mod watch_quotas;
 
@@ -17,12 +18,13 @@ use crate::Pid1;
 use crate::context::Context;
 use crate::event::Event;
 use crate::logs::{LogError, LogLimits, LogLine, LogRequest};
-use crate::pod::Pod;
-use crate::pod_task::{Command, PodTask};
+use crate::pod::{Pod, SYSTEM_PRIORITY_MIN};
+use crate::pod_task::{Command, PodTask, memory_request_bytes};
 use crate::record::PodRecord;
 use crate::sandboxes::Sandboxes;
 use crate::stats::{ContainerStats, StatsFilter};
 use crate::status::PodStatus;
+use crate::surroundings::Surroundings;
 
 /// Wishes a pod task may be behind.
 const COMMANDS_MAX: usize = 16;
@@ -143,7 +145,18 @@ impl Engine {
 
     /// Sets the whole list of pods that should run. Pods not in it are stopped and removed; a pod whose spec changed is
     /// stopped and made anew; the others are left alone. Returns at once; see the snapshot for progress.
-    pub fn set_pods(&self, generation: u64, pods: Vec<Pod>) {
+    ///
+    /// `surroundings` is what the pods may ask for besides themselves.
+    pub fn set_pods(&self, generation: u64, mut pods: Vec<Pod>, surroundings: Surroundings) {
+        self.context.surroundings.send_if_modified(|present| {
+            let changed = present.as_deref() != Some(&surroundings);
+            if changed {
+                *present = Some(Arc::new(surroundings));
+            }
+            changed
+        });
+        // Whoever asks first is built first.
+        pods.sort_by_key(|pod| std::cmp::Reverse(pod.priority()));
         let mut tasks = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.retain(|_, commands| !commands.is_closed());
         let unwanted: Vec<String> =
@@ -176,8 +189,7 @@ impl Engine {
 
     /// A pod's `memory.low` counts only up to what the group above has, so that one gets the sum.
     fn protect_memory(&self, pods: &[Pod]) {
-        let containers = pods.iter().flat_map(|pod| &pod.containers);
-        let sum: u64 = containers.filter_map(|c| c.resources.memory_request_bytes).sum();
+        let sum: u64 = pods.iter().flat_map(Pod::all_containers).map(memory_request_bytes).sum();
         let path = self.context.paths().cgroup.join("pods/memory.low");
         if let Err(error) = std::fs::write(&path, sum.to_string()) {
             // Pods run without; only their share under memory pressure is not kept for them.
@@ -236,24 +248,43 @@ impl Engine {
         crate::logs::read::open(&self.context, &self.snapshot(), &request)
     }
 
-    /// Stops every pod: SIGTERM, at most `grace`, SIGKILL. For the end of the machine: the wish is kept, so the pods
-    /// run again after the next boot. Returns when none runs.
+    /// Stops every pod: SIGTERM, at most `grace`, SIGKILL; those that the node cannot do without only when the others are
+    /// gone. For the end of the machine: the wish is kept, so the pods run again after the next boot. Returns when none runs.
     pub async fn stop_all(&self, grace: Duration) {
-        let waiting: Vec<_> = {
+        let last = grace / 4;
+        let (critical, others): (Vec<_>, Vec<_>) = {
+            let snapshot = self.snapshot();
             let tasks = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
-            let halt = |commands: &mpsc::Sender<Command>| {
-                let (done, waiting) = oneshot::channel();
-                tell(commands, Command::Halt { grace, done }).then_some(waiting)
+            let is_critical = |uid: &str| {
+                let status = snapshot.iter().find(|status| status.uid == uid);
+                status.is_some_and(|status| status.pod.priority() >= SYSTEM_PRIORITY_MIN)
             };
-            tasks.values().filter_map(halt).collect()
+            let commands = tasks.iter().map(|(uid, commands)| (is_critical(uid), commands.clone()));
+            let (critical, others): (Vec<_>, Vec<_>) =
+                commands.partition(|(critical, _)| *critical);
+            (critical, others)
         };
         let pods = async {
-            for done in waiting {
-                // An error means that the task is gone, and its pod with it.
-                let _ = done.await;
+            if critical.is_empty() {
+                return halt(others, grace).await;
             }
+            halt(others, grace.saturating_sub(last)).await;
+            halt(critical, last).await;
         };
         tokio::join!(pods, self.sandboxes.halt(grace));
+    }
+}
+
+/// Stops pods and waits until nothing of them runs.
+async fn halt(tasks: Vec<(bool, mpsc::Sender<Command>)>, grace: Duration) {
+    let halt = |commands: &mpsc::Sender<Command>| {
+        let (done, waiting) = oneshot::channel();
+        tell(commands, Command::Halt { grace, done }).then_some(waiting)
+    };
+    let waiting: Vec<_> = tasks.iter().filter_map(|(_, commands)| halt(commands)).collect();
+    for done in waiting {
+        // An error means that the task is gone, and its pod with it.
+        let _ = done.await;
     }
 }
 

@@ -41,8 +41,26 @@ pub enum Reason {
     Throttled,
     /// Tasks of a container waited long for memory.
     MemoryPressure,
-    /// The image is not bundled.
-    ImageNotBundled,
+    /// An image is being fetched.
+    Pulling,
+    /// An image was fetched.
+    Pulled,
+    /// An image is not there, or could not be fetched.
+    ImageFailed,
+    /// A volume could not be set up.
+    MountFailed,
+    /// A probe gave an answer that counts against the container.
+    Unhealthy,
+    /// A container is told to end.
+    Killing,
+    /// The hook after the start failed.
+    PostStartFailed,
+    /// The hook before the end failed.
+    PreStopFailed,
+    /// A pod took more disk than it may.
+    Evicted,
+    /// A pod was active for longer than it may.
+    DeadlineExceeded,
     /// A container could not be built.
     StartFailed,
     /// The sandbox of a pod could not be built.
@@ -69,7 +87,16 @@ impl Reason {
             Self::PidsLimit => "PidsLimit",
             Self::Throttled => "Throttled",
             Self::MemoryPressure => "MemoryPressure",
-            Self::ImageNotBundled => "ImageNotBundled",
+            Self::Pulling => "Pulling",
+            Self::Pulled => "Pulled",
+            Self::ImageFailed => "ImageFailed",
+            Self::MountFailed => "FailedMount",
+            Self::Unhealthy => "Unhealthy",
+            Self::Killing => "Killing",
+            Self::PostStartFailed => "FailedPostStartHook",
+            Self::PreStopFailed => "FailedPreStopHook",
+            Self::Evicted => "Evicted",
+            Self::DeadlineExceeded => "DeadlineExceeded",
             Self::StartFailed => "StartFailed",
             Self::SandboxFailed => "SandboxFailed",
             Self::Stopping => "Stopping",

@@ -15,16 +15,29 @@ use crate::pod::Pod;
 use crate::status::ExitRecord;
 
 /// The record of a pod.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PodRecord {
     /// What this pod was started as; a wish that differs replaces the pod.
     pub(crate) pod: Pod,
+    /// When it was first wished for.
+    pub(crate) created_at: Timestamp,
     /// Its namespaces and addresses, `None` when there are none.
     pub(crate) sandbox: Option<Sandbox>,
     /// One per container, init containers first, in the order of the pod.
     pub(crate) containers: Vec<ContainerRecord>,
     /// Its containers are being stopped for good, then everything of it is removed.
     pub(crate) removing: bool,
+    /// Why it has failed as a whole; nothing of it is started again.
+    pub(crate) verdict: Option<Verdict>,
+}
+
+/// Why a pod has failed as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Verdict {
+    /// "Evicted" or "DeadlineExceeded".
+    pub(crate) reason: String,
+    /// The same in a sentence.
+    pub(crate) message: String,
 }
 
 /// Namespaces and addresses of a pod, in one boot.
@@ -36,6 +49,9 @@ pub(crate) struct Sandbox {
     pub(crate) ready: bool,
     /// Addresses on the pod bridge.
     pub(crate) ips: Vec<IpAddr>,
+    /// First user id on the node of the pod's own ids, when it has some.
+    #[serde(default)]
+    pub(crate) first_user_id: Option<u32>,
 }
 
 /// What is known of one container.
@@ -53,6 +69,9 @@ pub(crate) struct ContainerRecord {
     pub(crate) run: Option<Run>,
     /// Why it could not be started last time: reason and message.
     pub(crate) trouble: Option<(String, String)>,
+    /// Boot in which it has done what others wait for: an init container ended well, a sidecar started.
+    #[serde(default)]
+    pub(crate) passed_boot_id: String,
     /// Newest ended runs, oldest first.
     pub(crate) history: Vec<ExitRecord>,
 }
@@ -72,6 +91,23 @@ pub(crate) struct Run {
     pub(crate) started_ms: u64,
     /// When it was started.
     pub(crate) started_at: Option<Timestamp>,
+    /// Its hook is done and its startup probe has passed.
+    pub(crate) started: bool,
+    /// Its readiness probe passes.
+    pub(crate) ready: bool,
+    /// The image it was made from.
+    #[serde(default)]
+    pub(crate) image_id: String,
+    /// What asks it to end.
+    #[serde(default = "sigterm")]
+    pub(crate) stop_signal: i32,
+}
+
+/// What asks a container to end when nobody says otherwise.
+pub(crate) const SIGTERM: i32 = 15;
+
+fn sigterm() -> i32 {
+    SIGTERM
 }
 
 /// How far a run has come. Each is written before the step it names.
@@ -118,7 +154,14 @@ impl PodRecord {
     /// A pod that was never started.
     pub(crate) fn new(pod: Pod) -> Self {
         let containers = vec![ContainerRecord::default(); pod.all_containers().count()];
-        Self { pod, sandbox: None, containers, removing: false }
+        let created_at = Timestamp::now();
+        Self { pod, created_at, sandbox: None, containers, removing: false, verdict: None }
+    }
+
+    /// A pod of which nothing is known but that something of it is left: it is to be removed.
+    pub(crate) fn leftover(uid: String) -> Self {
+        let name = uid.clone();
+        Self { removing: true, ..Self::new(Pod { uid, name, ..Pod::default() }) }
     }
 
     /// Folder of a pod below `var`.

@@ -79,15 +79,23 @@ pub(crate) fn read(
 
 fn read_one(context: &Context, pod: &PodStatus, container: &ContainerStatus) -> ContainerStats {
     let cgroup = Cgroup::of_pod(&context.paths().cgroup, &pod.uid).of_container(&container.id);
+    read_cgroup(&cgroup, [&pod.namespace, &pod.name, &container.name])
+}
+
+/// Reads one container. The names are those of its namespace, its pod and itself.
+pub(crate) fn read_cgroup(
+    cgroup: &Cgroup,
+    [namespace, pod, container]: [&str; 3],
+) -> ContainerStats {
     let cpu = cgroup.text("cpu.stat");
     let cpu_number = |key| number_after(&cpu, key).unwrap_or(0);
     let memory_bytes = cgroup.number("memory.current").unwrap_or(0);
     let inactive = cgroup.flag("memory.stat", "inactive_file").unwrap_or(0);
     let pressure = |file| pressure_some_avg10(&cgroup.text(file));
     ContainerStats {
-        namespace: pod.namespace.clone(),
-        pod: pod.name.clone(),
-        container: container.name.clone(),
+        namespace: namespace.to_owned(),
+        pod: pod.to_owned(),
+        container: container.to_owned(),
         time: Timestamp::now(),
         cpu_usage_usec: cpu_number("usage_usec"),
         cpu_throttled_usec: cpu_number("throttled_usec"),

@@ -1,15 +1,17 @@
 //! What is true of pods: plain values that readers get as an immutable snapshot.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::pod::Source;
+use crate::pod::{Pod, QosClass, Role, Source};
 
 /// Ended runs kept per container.
 pub const HISTORY_MAX: usize = 16;
 
 /// State of one pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PodStatus {
     /// Namespace.
     pub namespace: String,
@@ -19,7 +21,7 @@ pub struct PodStatus {
     pub uid: String,
     /// Kubernetes' phase.
     pub phase: Phase,
-    /// Why it is not running, e.g. "ImageNotBundled"; empty when it is.
+    /// Why it is not running, e.g. "ErrImagePull"; empty when it is.
     pub reason: String,
     /// The same in a sentence.
     pub message: String,
@@ -35,6 +37,29 @@ pub struct PodStatus {
     pub source: Source,
     /// Generation of the wish this speaks of.
     pub generation: u64,
+    /// What it was started as.
+    pub pod: Arc<Pod>,
+    /// When it was first wished for.
+    pub created_at: Timestamp,
+    /// Kubernetes' class of it.
+    pub qos_class: QosClass,
+    /// PodScheduled, Initialized, ContainersReady and Ready.
+    pub conditions: Vec<Condition>,
+}
+
+/// A fact about a pod that is true or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether it is true.
+    pub is_true: bool,
+    /// Why not, in one word.
+    pub reason: String,
+    /// The same in a sentence.
+    pub message: String,
+    /// Since when, as far as this agent knows.
+    pub since: Timestamp,
 }
 
 /// Kubernetes' `PodPhase`.
@@ -68,15 +93,21 @@ impl Phase {
 pub struct ContainerStatus {
     /// Name.
     pub name: String,
-    /// It is an init container.
-    pub init: bool,
+    /// What it is in its pod.
+    pub role: Role,
+    /// Its hook is done and its startup probe has passed.
+    pub started: bool,
+    /// It has started and its readiness probe passes; an init container: it ended well.
+    pub ready: bool,
+    /// Digest of its image's config; empty before the first create.
+    pub image_id: String,
     /// 64 hex digits; empty before the first create.
     pub id: String,
     /// Image reference as written.
     pub image: String,
     /// What it is doing.
     pub state: ContainerState,
-    /// E.g. "CrashLoopBackOff", "OOMKilled", "Completed", "Error", "ImageNotBundled"; empty while running.
+    /// E.g. "CrashLoopBackOff", "OOMKilled", "Completed", "Error", "ErrImagePull"; empty while running.
     pub reason: String,
     /// The same in a sentence.
     pub message: String,

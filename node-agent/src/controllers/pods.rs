@@ -10,7 +10,9 @@ use ingot_runtime::event::{Event, Severity as EngineSeverity};
 use ingot_runtime::logs::LogLimits;
 use ingot_runtime::pod::Pod;
 use ingot_runtime::status::{Phase, PodStatus};
+use ingot_runtime::surroundings::{NodeFacts, Surroundings};
 use ingot_runtime::{Engine, EngineConfig, Paths, Subnet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::{broadcast, watch};
 
@@ -24,6 +26,7 @@ pub(crate) struct PodsController {
     pods: Pods,
     storage: watch::Receiver<crate::state::storage::Volumes>,
     pid1: watch::Receiver<Option<ingot_runtime::Pid1>>,
+    observed: watch::Receiver<u64>,
     engine: Option<Running>,
 }
 
@@ -33,7 +36,7 @@ struct Running {
     /// Pod networks and log bounds it was started with; it takes no others while it runs.
     started_with: (Vec<Subnet>, LogLimits),
     changes: watch::Receiver<Arc<Vec<PodStatus>>>,
-    told: Option<u64>,
+    told: Option<(u64, NodeFacts)>,
 }
 
 /// What is there.
@@ -41,7 +44,8 @@ struct Running {
 pub(crate) struct Have {
     started: bool,
     can_start: Result<(), String>,
-    told: Option<u64>,
+    told: Option<(u64, NodeFacts)>,
+    facts: NodeFacts,
     snapshot: Arc<Vec<PodStatus>>,
 }
 
@@ -58,7 +62,8 @@ impl PodsController {
     /// Publishes the engine in `pods`.
     pub(crate) fn new(state: State, pods: Pods) -> Self {
         let (storage, pid1) = (state.storage.subscribe(), pods.subscribe_pid1());
-        Self { state, pods, storage, pid1, engine: None }
+        let observed = state.observed.subscribe();
+        Self { state, pods, storage, pid1, observed, engine: None }
     }
 
     fn can_start(&self) -> Result<(), String> {
@@ -95,7 +100,8 @@ impl Controller for PodsController {
         Ok(Have {
             started: self.engine.is_some(),
             can_start: self.can_start(),
-            told: self.engine.as_ref().and_then(|running| running.told),
+            told: self.engine.as_ref().and_then(|running| running.told.clone()),
+            facts: node_facts(&self.state),
             snapshot: self.engine.as_ref().map(|r| r.engine.snapshot()).unwrap_or_default(),
         })
     }
@@ -108,7 +114,10 @@ impl Controller for PodsController {
             }
             steps.push(Step::Start);
         }
-        if have.told != Some(want.generation()) {
+        let is_told = |(generation, facts): &(u64, NodeFacts)| {
+            *generation == want.generation() && *facts == have.facts
+        };
+        if !have.told.as_ref().is_some_and(is_told) {
             steps.push(Step::Tell);
         }
         steps
@@ -123,8 +132,10 @@ impl Controller for PodsController {
                 let limit = config.config.machine.pods.pids_limit;
                 let pods =
                     config.config.pods.iter().map(|pod| Pod::from_config(pod, limit)).collect();
-                running.engine.set_pods(config.generation, pods);
-                running.told = Some(config.generation);
+                let facts = node_facts(&self.state);
+                let surroundings = Surroundings::new(&config.config, facts.clone());
+                running.engine.set_pods(config.generation, pods, surroundings);
+                running.told = Some((config.generation, facts));
                 Ok(())
             }
         }
@@ -142,6 +153,7 @@ impl Controller for PodsController {
     }
 
     async fn woken(&mut self) {
+        let told = self.engine.as_ref().and_then(|r| r.told.as_ref()).map(|(_, facts)| facts.clone());
         let engine = async {
             match &mut self.engine {
                 // An error means that the engine is gone, which it never is while we hold it.
@@ -153,9 +165,40 @@ impl Controller for PodsController {
         tokio::select! {
             _ = self.storage.changed() => {}
             _ = self.pid1.changed() => {}
+            () = facts_changed(&mut self.observed, &self.state, told) => {}
             () = engine => {}
         }
     }
+}
+
+/// Waits until the facts about the node are others than the engine was told. What else is observed changes all the time.
+async fn facts_changed(
+    observed: &mut watch::Receiver<u64>,
+    state: &State,
+    told: Option<NodeFacts>,
+) {
+    let Some(told) = told else { return std::future::pending().await };
+    while node_facts(state) == told {
+        if observed.changed().await.is_err() {
+            // An error means that the node ends.
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// What pods may ask about the node. Addresses of links that are no devices are those of pods.
+fn node_facts(state: &State) -> NodeFacts {
+    let observed = state.observed.snapshot();
+    let is_useful = |address: &IpAddr| match address {
+        IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
+        IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),
+    };
+    let links = observed.links.iter().filter(|link| link.physical && link.up);
+    let mut addresses: Vec<IpAddr> =
+        links.flat_map(|link| link.addresses.iter().map(|(address, _)| *address)).collect();
+    addresses.retain(is_useful);
+    addresses.sort_by_key(IpAddr::is_ipv6);
+    NodeFacts { name: observed.hostname, addresses }
 }
 
 /// How the pods of the config are.

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::{COMMANDS_MAX, Engine, EngineError};
 use crate::container;
 use crate::context::Context;
-use crate::pod_task::PodTask;
+use crate::pod_task::{PodTask, host_ports};
 use crate::record::PodRecord;
 use crate::report::chain;
 use crate::sandboxes;
@@ -31,18 +31,29 @@ pub(super) async fn recover(engine: &Engine) -> Result<(), EngineError> {
         std::fs::create_dir_all(&folder)
             .map_err(|source| EngineError::CreateFolder { path: folder, source })?;
     }
-    let records = load_all(&paths.var.join("pods"));
+    let loaded = {
+        let folder = paths.var.join("pods");
+        // The runtime is going away with the agent.
+        tokio::task::spawn_blocking(move || load_all(&folder)).await.unwrap_or_default()
+    };
+    let Loaded { records, unreadable } = loaded;
     for record in &records {
         let current = record.sandbox.as_ref().filter(|s| s.boot_id == context.boot_id);
-        if let Some(sandbox) = current {
-            context.network.adopt(&record.pod.uid, &sandbox.ips, &[]);
+        let Some(sandbox) = current else { continue };
+        if let Some(first) = sandbox.first_user_id {
+            context.user_ids.adopt(&record.pod.uid, first);
+        }
+        if !record.pod.spec.host_network {
+            let ports = host_ports(&record.pod);
+            context.network.adopt(&record.pod.uid, &sandbox.ips, &ports);
         }
     }
     let sandboxes = sandboxes::recover(&engine.sandboxes).await?;
     context.network.resume().await;
     let mut known: HashSet<String> = sandboxes.known.clone();
     let mut tasks = Vec::new();
-    for record in records {
+    let leftovers = leftover_pods(context, &records, &known, unreadable);
+    for record in records.into_iter().chain(leftovers) {
         known.extend(record.containers.iter().filter_map(|c| c.run.as_ref()).map(|r| r.id.clone()));
         let uid = record.pod.uid.clone();
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
@@ -71,22 +82,36 @@ pub(super) async fn recover(engine: &Engine) -> Result<(), EngineError> {
     Ok(())
 }
 
-fn load_all(folder: &Path) -> Vec<PodRecord> {
-    let mut records = Vec::new();
+/// What is on disk about pods.
+#[derive(Default)]
+struct Loaded {
+    records: Vec<PodRecord>,
+    /// Names of pods whose records cannot be used.
+    unreadable: Vec<String>,
+}
+
+fn load_all(folder: &Path) -> Loaded {
+    let mut loaded = Loaded::default();
     for name in names_in(folder) {
         match PodRecord::load(&folder.join(&name)) {
-            Ok(Some(record)) if record.pod.uid == name => records.push(record),
-            Ok(Some(_)) => tracing::error!(name, "record of another pod; ignored"),
+            Ok(Some(record)) if record.pod.uid == name => loaded.records.push(record),
+            Ok(Some(_)) => {
+                tracing::error!(name, "record of another pod; the pod is made anew");
+                loaded.unreadable.push(name);
+            }
             // Begun and never written down, or removed but for this folder: nothing of the pod exists.
             Ok(None) => {
                 if let Err(error) = std::fs::remove_dir_all(folder.join(&name)) {
                     tracing::warn!(%error, name, "remove folder without a record");
                 }
             }
-            Err(error) => tracing::error!(error = chain(&error), "load pod record"),
+            Err(error) => {
+                tracing::error!(error = chain(&error), "load pod record; the pod is made anew");
+                loaded.unreadable.push(name);
+            }
         }
     }
-    records
+    loaded
 }
 
 fn names_in(folder: &Path) -> Vec<String> {
@@ -121,6 +146,30 @@ async fn leftover_containers(
         }
     }
     Ok(found)
+}
+
+/// Pods of which something is left in this boot, and that no record names, and those whose records cannot be used: each as a
+/// pod that is to be removed. Should the config ask for one again, it comes in its place.
+fn leftover_pods(
+    context: &Context,
+    records: &[PodRecord],
+    sandboxes: &HashSet<String>,
+    unreadable: Vec<String>,
+) -> Vec<PodRecord> {
+    let paths = context.paths();
+    let groups = paths.cgroup.join("pods");
+    // Beside the groups of pods there are files.
+    let in_cgroups = names_in(&groups).into_iter().filter(|name| groups.join(name).is_dir());
+    let mut all = names_in(&paths.run.join("pods"));
+    all.extend(in_cgroups);
+    all.extend(unreadable);
+    all.sort_unstable();
+    all.dedup();
+    let has_owner = |uid: &String| {
+        sandboxes.contains(uid) || records.iter().any(|record| record.pod.uid == **uid)
+    };
+    all.retain(|uid| crate::pod::is_safe_name(uid) && !has_owner(uid));
+    all.into_iter().map(PodRecord::leftover).collect()
 }
 
 async fn sweep(context: std::sync::Arc<Context>, leftovers: HashSet<(String, String)>) {

@@ -1,257 +1,295 @@
-//! From a pod of the node's own to what the lower layer carries out. Pure, but for the folders of its volumes.
+//! From a pod of the node's own to what the lower layer carries out. Pure.
 
-use std::path::{Path, PathBuf};
+mod limits;
+mod mounts;
 
-use crate::config::{
-    ContainerConfig, Mount, MountSource, NamespaceMode, NamespaceOptions, Resources, SandboxConfig,
-    Security, SecurityProfile,
+pub(crate) use limits::memory_request_bytes;
+pub(super) use mounts::{MountError, Places};
+
+use std::path::Path;
+
+use ingot_machine_config::format::signal_number;
+use ingot_machine_config::v1::pod::{
+    Container, DnsPolicy, PodSecurityContext, ProcMount, ProfileType, Protocol as PortProtocol,
+    SupplementalGroupsPolicy,
 };
-use crate::pod::{self, Container, Pod, VolumeKind};
 
-/// Enforcement period of `cpu.max` in microseconds: the kernel's and Kubernetes' default.
-const CPU_PERIOD_USEC: u64 = 100_000;
+use super::environment::{Environment, expand_text};
+use crate::config::{
+    ContainerConfig, Dns, IdMapping, NamespaceMode, NamespaceOptions, PortMapping, Protocol,
+    SandboxConfig, Security, SecurityProfile, UserNamespace,
+};
+use crate::pod::Pod;
 
-/// The kernel refuses a smaller quota.
-const CPU_QUOTA_USEC_MIN: u64 = 1_000;
+/// Where an operator's seccomp profiles are, below the folder of the engine.
+const SECCOMP_FOLDER: &str = "/var/lib/ingot/seccomp";
 
-/// What cannot be described.
+/// Ids in a pod's user namespace.
+pub(crate) const USER_IDS: u32 = 65_536;
+
+/// The image's own user cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the pod has no volume {volume:?}")]
-pub(crate) struct NoVolume {
-    volume: String,
+pub(super) enum UserError {
+    /// It is root.
+    #[error("container has runAsNonRoot and image will run as root")]
+    Root,
+    /// Nobody knows whether it is.
+    #[error(
+        "container has runAsNonRoot and image has non-numeric user ({user}), cannot verify user is non-root"
+    )]
+    Unknown { user: String },
 }
 
-/// The sandbox of a pod. `logs` is the folder above the log folders of all pods.
-pub(crate) fn sandbox(pod: &Pod, logs: &Path) -> SandboxConfig {
-    let memory_volumes = pod.volumes.iter().filter_map(|volume| match volume.kind {
-        VolumeKind::EmptyDirMemory { size_limit_bytes } => {
-            Some((volume.name.clone(), size_limit_bytes))
-        }
-        _ => None,
-    });
+/// What the node has that a sandbox is made of.
+pub(super) struct Node<'a> {
+    /// Folder above the log folders of all pods.
+    pub(super) logs: &'a Path,
+    /// The node's own resolv.conf(5).
+    pub(super) resolver: &'a str,
+    /// First id of the pod's user namespace.
+    pub(super) first_user_id: Option<u32>,
+}
+
+/// The sandbox of a pod.
+pub(super) fn sandbox(pod: &Pod, node: &Node<'_>) -> SandboxConfig {
+    let spec = &pod.spec;
     SandboxConfig {
         name: pod.name.clone(),
         namespace: pod.namespace.clone(),
         uid: pod.uid.clone(),
         hostname: hostname(pod).to_owned(),
-        log_directory: Some(logs.join(&pod.uid)),
+        log_directory: Some(node.logs.join(&pod.uid)),
+        dns: dns(pod, node.resolver),
+        host_aliases: spec
+            .host_aliases
+            .iter()
+            .map(|a| (a.ip.clone(), a.hostnames.clone()))
+            .collect(),
+        ports: ports(pod),
         labels: pod.labels.clone(),
-        namespaces: namespaces(pod),
-        resources: pod_resources(pod),
-        memory_volumes: memory_volumes.collect(),
+        annotations: pod.annotations.clone(),
+        namespaces: namespaces(pod, node.first_user_id),
+        sysctls: spec
+            .security_context
+            .sysctls
+            .iter()
+            .map(|sysctl| (sysctl.name.clone(), sysctl.value.clone()))
+            .collect(),
+        resources: limits::of_pod(pod),
+        memory_volumes: mounts::in_memory(pod),
         ..SandboxConfig::default()
     }
 }
 
-fn namespaces(pod: &Pod) -> NamespaceOptions {
-    let network = if pod.host_network { NamespaceMode::Node } else { NamespaceMode::Pod };
-    NamespaceOptions { network, pid: NamespaceMode::Container, ..NamespaceOptions::default() }
+fn namespaces(pod: &Pod, first_user_id: Option<u32>) -> NamespaceOptions {
+    let spec = &pod.spec;
+    let node_or = |node: bool, other| if node { NamespaceMode::Node } else { other };
+    let pid =
+        if spec.share_process_namespace { NamespaceMode::Pod } else { NamespaceMode::Container };
+    NamespaceOptions {
+        network: node_or(spec.host_network, NamespaceMode::Pod),
+        pid: node_or(spec.host_pid, pid),
+        ipc: node_or(spec.host_ipc, NamespaceMode::Pod),
+        user: first_user_id.map(user_namespace),
+    }
+}
+
+fn user_namespace(first: u32) -> UserNamespace {
+    let range = IdMapping { container_id: 0, host_id: first, length: USER_IDS };
+    UserNamespace { uids: range, gids: range }
 }
 
 /// Name of the pod inside: its own, at most 63 bytes as the kernel and DNS allow; the node's with the node's network.
 fn hostname(pod: &Pod) -> &str {
-    let name = match (pod.hostname.is_empty(), pod.host_network) {
-        (false, _) => &pod.hostname,
-        (true, true) => return "",
-        (true, false) => &pod.name,
+    let name = match (&pod.spec.hostname, pod.spec.host_network) {
+        (Some(name), _) => name,
+        (None, true) => return "",
+        (None, false) => &pod.name,
     };
     name.get(..63).unwrap_or(name).trim_end_matches(['-', '.'])
 }
 
-/// A container of a pod. `volumes` is the folder of the pod's volumes on disk.
-pub(crate) fn container(
+/// `None`: the node's file as it is, also when it changes.
+fn dns(pod: &Pod, resolver: &str) -> Option<Dns> {
+    let (policy, own) = (pod.spec.dns_policy, &pod.spec.dns_config);
+    if policy != DnsPolicy::None && *own == Default::default() {
+        return None;
+    }
+    let mut dns = if policy == DnsPolicy::None { Dns::default() } else { parse_resolver(resolver) };
+    let add = |list: &mut Vec<String>, more: &[String]| {
+        for word in more {
+            if !list.contains(word) {
+                list.push(word.clone());
+            }
+        }
+    };
+    add(&mut dns.servers, &own.nameservers);
+    add(&mut dns.searches, &own.searches);
+    for option in &own.options {
+        let name = |text: &str| text.split(':').next().unwrap_or(text).to_owned();
+        dns.options.retain(|other| name(other) != option.name);
+        dns.options.push(match &option.value {
+            Some(value) => format!("{}:{value}", option.name),
+            None => option.name.clone(),
+        });
+    }
+    Some(dns)
+}
+
+fn parse_resolver(text: &str) -> Dns {
+    let mut dns = Dns::default();
+    for line in text.lines() {
+        let mut words = line.split_whitespace().map(str::to_owned);
+        match words.next().as_deref() {
+            Some("nameserver") => dns.servers.extend(words.next()),
+            Some("search") => dns.searches = words.collect(),
+            Some("options") => dns.options.extend(words),
+            _ => {}
+        }
+    }
+    dns
+}
+
+/// Ports of the node that lead to a pod.
+pub(crate) fn ports(pod: &Pod) -> Vec<PortMapping> {
+    // With the node's network a port is the node's already.
+    let own = if pod.spec.host_network { None } else { Some(pod.all_containers()) };
+    let ports = own.into_iter().flatten().flat_map(|container| &container.ports);
+    ports
+        .filter_map(|port| {
+            Some(PortMapping {
+                protocol: match port.protocol {
+                    PortProtocol::Tcp => Protocol::Tcp,
+                    PortProtocol::Udp => Protocol::Udp,
+                    PortProtocol::Sctp => Protocol::Sctp,
+                },
+                container_port: port.container_port,
+                host_port: port.host_port?,
+                host_ip: port.host_ip.clone().unwrap_or_default(),
+            })
+        })
+        .collect()
+}
+
+/// What a container is made of besides its pod.
+pub(super) struct Parts<'a> {
+    pub(super) attempt: u32,
+    pub(super) environment: Environment,
+    pub(super) places: &'a Places,
+    pub(super) first_user_id: Option<u32>,
+    /// The user that the image names.
+    pub(super) image_user: &'a str,
+    pub(super) node_memory_bytes: u64,
+}
+
+/// Why a container cannot be described.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConfigError {
+    /// Its volumes.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// Its user.
+    #[error(transparent)]
+    User(#[from] UserError),
+}
+
+/// A container of a pod.
+pub(super) fn container(
     pod: &Pod,
     container: &Container,
-    attempt: u32,
-    volumes: &Path,
-    node_memory_bytes: u64,
-) -> Result<ContainerConfig, NoVolume> {
-    let mut env: Vec<(String, String)> = Vec::new();
-    for (name, value) in &container.env {
-        let value = expand(value, &env);
-        env.retain(|(n, _)| n != name);
-        env.push((name.clone(), value));
-    }
-    let expanded = |words: &[String]| words.iter().map(|word| expand(word, &env)).collect();
-    let mounts = container.mounts.iter().map(|mount| mounted(pod, mount, volumes));
+    parts: Parts<'_>,
+) -> Result<ContainerConfig, ConfigError> {
+    let environment = parts.environment;
+    let expanded = |words: &[String]| words.iter().map(|w| expand_text(w, &environment)).collect();
+    let user = parts.first_user_id.map(user_namespace);
+    let attempt = parts.attempt;
+    let stop_signal = container.lifecycle.stop_signal.as_deref().and_then(signal_number);
     Ok(ContainerConfig {
         name: container.name.clone(),
         attempt,
         image: container.image.clone(),
         command: expanded(&container.command),
         args: expanded(&container.args),
-        working_dir: container.working_dir.clone(),
-        mounts: mounts.collect::<Result<_, _>>()?,
+        working_dir: container.working_dir.clone().unwrap_or_default(),
+        mounts: mounts::of(pod, container, parts.places, &environment, user.as_ref())?,
         log_path: format!("{}/{attempt}.log", container.name),
-        resources: resources(&container.resources, pod.pids_limit, node_memory_bytes),
-        security: security(&container.security),
-        namespaces: namespaces(pod),
-        env: env.into_iter().map(|(name, value)| (name, value.into_bytes())).collect(),
+        stdin: container.stdin,
+        stdin_once: container.stdin_once,
+        tty: container.tty,
+        stop_signal,
+        resources: limits::of_container(pod, container, parts.node_memory_bytes),
+        security: security(pod, container, parts.image_user)?,
+        namespaces: namespaces(pod, parts.first_user_id),
+        env: environment,
         ..ContainerConfig::default()
     })
 }
 
-fn mounted(pod: &Pod, mount: &pod::VolumeMount, volumes: &Path) -> Result<Mount, NoVolume> {
-    let volume = pod.volumes.iter().find(|volume| volume.name == mount.volume);
-    let volume = volume.ok_or_else(|| NoVolume { volume: mount.volume.clone() })?;
-    let sub_path = mount.sub_path.clone();
-    let source = match &volume.kind {
-        VolumeKind::EmptyDir { .. } => {
-            MountSource::Inside { root: volumes.join(&volume.name), sub_path }
+/// Rights: the container's own words, else the pod's.
+fn security(pod: &Pod, container: &Container, image_user: &str) -> Result<Security, UserError> {
+    let (own, shared) = (&container.security_context, &pod.spec.security_context);
+    let run_as_user = own.run_as_user.or(shared.run_as_user);
+    if own.run_as_non_root.or(shared.run_as_non_root).unwrap_or(false) {
+        match (run_as_user, image_user.split(':').next().unwrap_or_default()) {
+            (Some(0), _) | (None, "" | "0") => return Err(UserError::Root),
+            (None, user) if user.parse::<u32>().is_err() => {
+                return Err(UserError::Unknown { user: user.to_owned() });
+            }
+            _ => {}
         }
-        VolumeKind::EmptyDirMemory { .. } => {
-            MountSource::Memory { name: volume.name.clone(), sub_path }
-        }
-        VolumeKind::HostPath { path } if sub_path.is_empty() => MountSource::Host(path.into()),
-        VolumeKind::HostPath { path } => MountSource::Inside { root: path.into(), sub_path },
+    }
+    let run_as_group = own.run_as_group.or(shared.run_as_group);
+    // The runtime takes a group only together with a user.
+    let image_user = image_user.split(':').next().unwrap_or_default();
+    let (run_as_user, run_as_username) = match (run_as_user, run_as_group) {
+        (None, Some(_)) if image_user.is_empty() => (Some(0), String::new()),
+        (None, Some(_)) => match image_user.parse() {
+            Ok(user) => (Some(user), String::new()),
+            Err(_) => (None, image_user.to_owned()),
+        },
+        _ => (run_as_user, String::new()),
     };
-    Ok(Mount {
-        container_path: mount.path.clone(),
-        source,
-        read_only: mount.read_only,
-        ..Mount::default()
+    let profile = |kind: ProfileType, name: Option<String>| match kind {
+        ProfileType::RuntimeDefault => SecurityProfile::RuntimeDefault,
+        ProfileType::Unconfined => SecurityProfile::Unconfined,
+        ProfileType::Localhost => SecurityProfile::Localhost(name.unwrap_or_default()),
+    };
+    let seccomp = own.seccomp_profile.as_ref().or(shared.seccomp_profile.as_ref());
+    let seccomp = seccomp.map_or(SecurityProfile::RuntimeDefault, |p| {
+        let name = p.localhost_profile.as_ref().map(|name| format!("{SECCOMP_FOLDER}/{name}"));
+        profile(p.kind, name)
+    });
+    let apparmor = own.app_armor_profile.as_ref().or(shared.app_armor_profile.as_ref());
+    let apparmor = apparmor
+        .map_or(SecurityProfile::RuntimeDefault, |p| profile(p.kind, p.localhost_profile.clone()));
+    let unmasked = (own.proc_mount == ProcMount::Unmasked).then(Vec::new);
+    let no_new_privileges = own.allow_privilege_escalation == Some(false) && !own.privileged;
+    Ok(Security {
+        privileged: own.privileged,
+        run_as_user,
+        run_as_group,
+        run_as_username,
+        supplemental_groups: groups(shared),
+        supplemental_groups_strict: shared.supplemental_groups_policy
+            == SupplementalGroupsPolicy::Strict,
+        read_only_root: own.read_only_root_filesystem,
+        capabilities_add: own.capabilities.add.clone(),
+        capabilities_drop: own.capabilities.drop.clone(),
+        seccomp: if own.privileged { SecurityProfile::Unconfined } else { seccomp },
+        apparmor: if own.privileged { SecurityProfile::Unconfined } else { apparmor },
+        no_new_privileges,
+        masked_paths: unmasked.clone(),
+        read_only_paths: unmasked,
+        ..Security::default()
     })
 }
 
-fn security(security: &pod::Security) -> Security {
-    Security {
-        privileged: security.privileged,
-        run_as_user: security.run_as_user,
-        run_as_group: security.run_as_group,
-        read_only_root: security.read_only_root,
-        capabilities_add: security.capabilities_add.clone(),
-        capabilities_drop: security.capabilities_drop.clone(),
-        seccomp: SecurityProfile::RuntimeDefault,
-        no_new_privileges: !security.allow_privilege_escalation && !security.privileged,
-        ..Security::default()
-    }
-}
-
-/// Limits of one container.
-fn resources(
-    resources: &pod::Resources,
-    pids_limit: Option<u64>,
-    node_memory_bytes: u64,
-) -> Resources {
-    let mut limits = common(resources);
-    limits.pids_limit = pids_limit;
-    limits.oom_score_adj = Some(oom_score_adj(resources, node_memory_bytes));
-    // The container dies as a whole: half a container is worse than none.
-    limits.unified.insert("memory.oom.group".to_owned(), "1".to_owned());
-    limits
-}
-
-fn common(resources: &pod::Resources) -> Resources {
-    let quota = |millis: u64| {
-        let quota = millis.saturating_mul(CPU_PERIOD_USEC / 1000).max(CPU_QUOTA_USEC_MIN);
-        i64::try_from(quota).unwrap_or(i64::MAX)
-    };
-    // Without a request a pod gets the least, as best-effort pods do.
-    let shares = resources.cpu_request_millis.unwrap_or(0).saturating_mul(1024) / 1000;
-    Resources {
-        cpu_quota_us: resources.cpu_limit_millis.map(quota),
-        cpu_period_us: resources.cpu_limit_millis.map(|_| CPU_PERIOD_USEC),
-        cpu_shares: Some(shares.clamp(2, 262_144)),
-        memory_limit_bytes: resources.memory_limit_bytes,
-        memory_low_bytes: resources.memory_request_bytes,
-        ..Resources::default()
-    }
-}
-
-/// Limits of a pod: sums, where every container has the number.
-fn pod_resources(pod: &Pod) -> Resources {
-    let sum = |field: fn(&pod::Resources) -> Option<u64>| {
-        let fields = pod.containers.iter().map(|c| field(&c.resources));
-        fields.reduce(|a, b| Some(a?.saturating_add(b?))).flatten()
-    };
-    // An init container runs alone, so it must fit: the larger of the two.
-    let widest = |field: fn(&pod::Resources) -> Option<u64>| {
-        let largest = |sum: u64| {
-            let init = pod.init_containers.iter().map(|c| field(&c.resources));
-            init.chain([Some(sum)]).reduce(|a, b| Some(a?.max(b?))).flatten()
-        };
-        sum(field).and_then(largest)
-    };
-    let some = |field: fn(&pod::Resources) -> Option<u64>| {
-        let total: u64 = pod.containers.iter().filter_map(|c| field(&c.resources)).sum();
-        (total > 0).then_some(total)
-    };
-    let total = pod::Resources {
-        cpu_limit_millis: widest(|r| r.cpu_limit_millis),
-        memory_limit_bytes: widest(|r| r.memory_limit_bytes),
-        cpu_request_millis: some(|r| r.cpu_request_millis),
-        memory_request_bytes: some(|r| r.memory_request_bytes),
-    };
-    Resources { pids_limit: pod.pids_limit, ..common(&total) }
-}
-
-/// Who goes first when the node, not a container, is out of memory: the kubelet's three classes. A container that asked
-/// for nothing goes first, one whose limits are all requested goes last, between them those that asked for less.
-fn oom_score_adj(resources: &pod::Resources, node_memory_bytes: u64) -> i32 {
-    let pod::Resources {
-        cpu_limit_millis,
-        cpu_request_millis,
-        memory_limit_bytes,
-        memory_request_bytes,
-    } = *resources;
-    let guaranteed = cpu_limit_millis.is_some()
-        && memory_limit_bytes.is_some()
-        && cpu_request_millis == cpu_limit_millis
-        && memory_request_bytes == memory_limit_bytes;
-    if guaranteed {
-        return -997;
-    }
-    if cpu_request_millis.is_none() && memory_request_bytes.is_none() {
-        return 1000;
-    }
-    let share = u128::from(memory_request_bytes.unwrap_or(0)) * 1000;
-    let permille = share.checked_div(node_memory_bytes.into()).unwrap_or(0);
-    1000_i32.saturating_sub(i32::try_from(permille).unwrap_or(1000)).clamp(3, 999)
-}
-
-/// Replaces `$(NAME)` by the variable's value, `$$` by `$`; an unknown name stays as it is. Kubernetes' rule.
-fn expand(text: &str, environment: &[(String, String)]) -> String {
-    let mut result = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('$') {
-        result.push_str(before);
-        let known = after.strip_prefix('(').and_then(|reference| {
-            let (name, end) = reference.split_once(')')?;
-            let (_, value) = environment.iter().find(|(n, _)| n == name)?;
-            Some((value, end))
-        });
-        if let Some((value, end)) = known {
-            result.push_str(value);
-            rest = end;
-        } else {
-            result.push('$');
-            rest = after.strip_prefix('$').unwrap_or(after);
-        }
-    }
-    result.push_str(rest);
-    result
-}
-
-/// Makes the folders of the volumes on disk, in `volumes`. A volume belongs to whoever runs in the pod, so everybody may
-/// write, as in Kubernetes.
-pub(crate) fn make_volumes(pod: &Pod, volumes: &Path) -> Result<(), (PathBuf, std::io::Error)> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let on_disk = pod.volumes.iter().filter(|v| matches!(v.kind, VolumeKind::EmptyDir { .. }));
-    for volume in on_disk {
-        let path = volumes.join(&volume.name);
-        std::fs::create_dir_all(&path)
-            .and_then(|()| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)))
-            .map_err(|source| (path, source))?;
-    }
-    Ok(())
-}
-
-/// Memory of the node; 0 when /proc does not say.
-pub(crate) fn node_memory_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kib.unwrap_or(0).saturating_mul(1024)
+fn groups(shared: &PodSecurityContext) -> Vec<u32> {
+    let mut groups = shared.supplemental_groups.clone();
+    groups.extend(shared.fs_group);
+    groups.sort_unstable();
+    groups.dedup();
+    groups
 }
 
 #[cfg(test)]

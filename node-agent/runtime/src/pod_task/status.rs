@@ -1,34 +1,46 @@
-//! From a pod's record to what the API shows. Pure.
+//! From a pod's record to what the API shows. Pure, but for the clock.
+
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::lifecycle;
-use crate::pod::Container;
+use crate::pod::{Pod, Role};
 use crate::record::{ContainerRecord, PodRecord, RunPhase};
-use crate::status::{ContainerState, ContainerStatus, Phase, PodStatus};
+use crate::status::{Condition, ContainerState, ContainerStatus, Phase, PodStatus};
 
 /// Reason of a container that is being made.
 const CREATING: &str = "ContainerCreating";
 
+/// Reason of a container that waits for the init containers.
+const INITIALIZING: &str = "PodInitializing";
+
+/// What a status is made of besides the record.
+pub(super) struct Seen<'a> {
+    pub(super) pod: &'a Arc<Pod>,
+    pub(super) generation: u64,
+    pub(super) boot_id: &'a str,
+    /// The conditions that were shown before, for the times of their changes.
+    pub(super) before: &'a [Condition],
+    pub(super) now: Timestamp,
+}
+
 /// The status of the pod of `record`.
-pub(super) fn of(record: &PodRecord, generation: u64, boot_id: &str) -> PodStatus {
+pub(super) fn of(record: &PodRecord, seen: &Seen<'_>) -> PodStatus {
+    let boot_id = seen.boot_id;
     let pod = &record.pod;
+    let initialized = lifecycle::is_initialized(record, boot_id);
     let containers: Vec<ContainerStatus> = pod
         .all_containers()
         .zip(&record.containers)
-        .map(|((spec, init), state)| container(record, spec, init, state, boot_id))
+        .enumerate()
+        .map(|(index, (spec, state))| {
+            let place = Place { name: &spec.name, image: &spec.image, role: pod.role(index) };
+            container(record, &place, state, boot_id, initialized)
+        })
         .collect();
     let phase = phase(record);
-    // That a container is being made is no reason to worry.
-    let waiting =
-        containers.iter().find(|c| c.state == ContainerState::Waiting && c.reason != CREATING);
-    let (reason, message) = match (phase, waiting) {
-        _ if record.removing => ("Terminating".to_owned(), String::new()),
-        (Phase::Pending | Phase::Running, Some(waiting)) => {
-            (waiting.reason.clone(), waiting.message.clone())
-        }
-        _ => Default::default(),
-    };
+    let (reason, message) = reason(record, phase, &containers);
     let sandbox = record.sandbox.as_ref().filter(|s| s.ready && s.boot_id == boot_id);
     PodStatus {
         namespace: pod.namespace.clone(),
@@ -38,40 +50,115 @@ pub(super) fn of(record: &PodRecord, generation: u64, boot_id: &str) -> PodStatu
         reason,
         message,
         ips: sandbox.map(|s| s.ips.clone()).unwrap_or_default(),
-        host_network: pod.host_network,
+        host_network: pod.spec.host_network,
         started_at: containers.iter().filter_map(|c| c.started_at).min(),
+        conditions: conditions(record, &containers, phase, initialized, seen),
         containers,
         source: pod.source,
-        generation,
+        generation: seen.generation,
+        pod: seen.pod.clone(),
+        created_at: record.created_at,
+        qos_class: pod.qos_class(),
+    }
+}
+
+/// Why the pod is not as wished, in a word and a sentence.
+fn reason(record: &PodRecord, phase: Phase, containers: &[ContainerStatus]) -> (String, String) {
+    // That a container is being made is no reason to worry.
+    let worry = |c: &&ContainerStatus| {
+        c.state == ContainerState::Waiting && c.reason != CREATING && c.reason != INITIALIZING
+    };
+    match (phase, containers.iter().find(worry)) {
+        _ if record.removing => ("Terminating".to_owned(), String::new()),
+        _ if record.verdict.is_some() => {
+            let verdict = record.verdict.as_ref();
+            verdict.map(|v| (v.reason.clone(), v.message.clone())).unwrap_or_default()
+        }
+        (Phase::Pending | Phase::Running, Some(waiting)) => {
+            (waiting.reason.clone(), waiting.message.clone())
+        }
+        _ => Default::default(),
     }
 }
 
 fn phase(record: &PodRecord) -> Phase {
-    let policy = record.pod.restart_policy;
-    let init_count = record.pod.init_containers.len();
-    let (init, main) = record.containers.split_at(init_count.min(record.containers.len()));
-    let failed_init =
-        |c: &ContainerRecord| lifecycle::is_over(c, policy, true) && !lifecycle::succeeded(c);
-    if init.iter().any(failed_init) {
+    if record.verdict.is_some() || lifecycle::has_failed_init(record) {
         return Phase::Failed;
     }
-    if main.iter().all(|c| lifecycle::is_over(c, policy, false)) && !main.is_empty() {
-        let all_well = main.iter().all(lifecycle::succeeded);
+    if lifecycle::mains_are_over(record) {
+        let all_well = lifecycle::mains(record).all(lifecycle::succeeded);
         return if all_well { Phase::Succeeded } else { Phase::Failed };
     }
     let begun = |c: &ContainerRecord| {
         let running = |r: &crate::record::Run| matches!(r.phase, RunPhase::Started { .. });
         c.run.as_ref().is_some_and(running) || !c.history.is_empty()
     };
-    if main.iter().all(begun) { Phase::Running } else { Phase::Pending }
+    if lifecycle::mains(record).all(begun) { Phase::Running } else { Phase::Pending }
+}
+
+/// The conditions that the kubelet sets.
+fn conditions(
+    record: &PodRecord,
+    containers: &[ContainerStatus],
+    phase: Phase,
+    initialized: bool,
+    seen: &Seen<'_>,
+) -> Vec<Condition> {
+    let names =
+        |unready: Vec<&str>| format!("containers with unready status: [{}]", unready.join(" "));
+    let unready: Vec<&str> = containers
+        .iter()
+        .filter(|c| c.role != Role::Init && !c.ready)
+        .map(|c| c.name.as_str())
+        .collect();
+    let incomplete: Vec<&str> = containers
+        .iter()
+        .filter(|c| c.role != Role::Main && !c.ready && !c.started)
+        .map(|c| c.name.as_str())
+        .collect();
+    let ready = match phase {
+        Phase::Succeeded => Err(("PodCompleted", String::new())),
+        Phase::Failed => Err(("PodFailed", String::new())),
+        _ if unready.is_empty() && initialized => Ok(()),
+        _ => Err(("ContainersNotReady", names(unready))),
+    };
+    let initialized = if initialized || matches!(phase, Phase::Succeeded) {
+        Ok(())
+    } else {
+        let message = format!("containers with incomplete status: [{}]", incomplete.join(" "));
+        Err(("ContainersNotInitialized", message))
+    };
+    let own = if record.removing { Err(("Terminating", String::new())) } else { ready.clone() };
+    let all = [
+        ("PodScheduled", Ok(())),
+        ("Initialized", initialized),
+        ("ContainersReady", ready),
+        ("Ready", own),
+    ];
+    all.into_iter()
+        .map(|(name, state)| {
+            let is_true = state.is_ok();
+            let (reason, message) = state.err().unwrap_or_default();
+            let before = seen.before.iter().find(|c| c.name == name && c.is_true == is_true);
+            let since = before.map_or(seen.now, |c| c.since);
+            Condition { name, is_true, reason: reason.to_owned(), message, since }
+        })
+        .collect()
+}
+
+/// Which container.
+struct Place<'a> {
+    name: &'a str,
+    image: &'a str,
+    role: Role,
 }
 
 fn container(
     record: &PodRecord,
-    spec: &Container,
-    init: bool,
+    place: &Place<'_>,
     container: &ContainerRecord,
     boot_id: &str,
+    initialized: bool,
 ) -> ContainerStatus {
     let last = container.history.last();
     let run = container.run.as_ref();
@@ -79,36 +166,34 @@ fn container(
         RunPhase::Started { pid, .. } => pid,
         RunPhase::Creating => 0,
     });
-    let over = lifecycle::is_over(container, record.pod.restart_policy, init);
+    let role = place.role;
+    let over = lifecycle::is_over(container, role, record.pod.restart_policy())
+        || (last.is_some() && run.is_none() && lifecycle::is_finished(record));
     let state = match (pid, over) {
         (1.., _) => ContainerState::Running,
         (_, true) => ContainerState::Terminated,
         _ => ContainerState::Waiting,
     };
-    let delayed = container.due_boot_id == boot_id && container.failures > 1;
     let (reason, message) = match state {
         ContainerState::Running => Default::default(),
         ContainerState::Terminated => {
             last.map(|l| (l.reason.clone(), l.message.clone())).unwrap_or_default()
         }
-        ContainerState::Waiting => match (&container.trouble, last) {
-            (Some((reason, message)), _) => (reason.clone(), message.clone()),
-            (None, Some(last)) if delayed && run.is_none() => (
-                "CrashLoopBackOff".to_owned(),
-                format!(
-                    "ended {} times in a row, last with {}",
-                    container.failures, last.exit_code
-                ),
-            ),
-            _ => (CREATING.to_owned(), String::new()),
-        },
+        ContainerState::Waiting => why_waiting(container, role, boot_id, initialized),
     };
+    let started = pid > 0 && run.is_some_and(|run| run.started);
     let id = run.map(|run| run.id.clone()).or_else(|| last.map(|l| l.id.clone()));
     let waiting = state == ContainerState::Waiting && run.is_none();
     ContainerStatus {
-        name: spec.name.clone(),
-        init,
-        image: spec.image.clone(),
+        name: place.name.to_owned(),
+        role,
+        started,
+        ready: match role {
+            Role::Init => container.passed_boot_id == boot_id,
+            Role::Sidecar | Role::Main => started && run.is_some_and(|run| run.ready),
+        },
+        image_id: run.map(|run| run.image_id.clone()).unwrap_or_default(),
+        image: place.image.to_owned(),
         state,
         reason,
         message,
@@ -129,6 +214,28 @@ fn container(
     }
 }
 
+fn why_waiting(
+    container: &ContainerRecord,
+    role: Role,
+    boot_id: &str,
+    initialized: bool,
+) -> (String, String) {
+    let delayed = container.due_boot_id == boot_id && container.failures > 1;
+    match (&container.trouble, container.history.last()) {
+        // As the kubelet says it, from the second time on.
+        (Some((reason, message)), _) if reason == "ErrImagePull" && delayed => {
+            ("ImagePullBackOff".to_owned(), message.clone())
+        }
+        (Some((reason, message)), _) => (reason.clone(), message.clone()),
+        (None, Some(last)) if delayed && container.run.is_none() => (
+            "CrashLoopBackOff".to_owned(),
+            format!("ended {} times in a row, last with {}", container.failures, last.exit_code),
+        ),
+        _ if role == Role::Main && !initialized => (INITIALIZING.to_owned(), String::new()),
+        _ => (CREATING.to_owned(), String::new()),
+    }
+}
+
 /// The wall-clock time of a time since boot, to the second, so that the same due time looks the same each time.
 fn time_of(due_ms: u64) -> Timestamp {
     let since_boot = ingot_linux::clock::since_boot();
@@ -138,3 +245,6 @@ fn time_of(due_ms: u64) -> Timestamp {
     let seconds = at.map_or(0, |at| at.as_millisecond().saturating_add(500).div_euclid(1000));
     Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH)
 }
+
+#[cfg(test)]
+mod tests;

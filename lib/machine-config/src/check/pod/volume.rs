@@ -4,16 +4,10 @@ use super::container::{field, resource};
 use super::{Finding, duplicates_by, exactly_one};
 use crate::quantity::Quantity;
 use crate::v1::pod::{
-    Container, DownwardFile, KeyToPath, MountPropagation, PodSpec, RecursiveReadOnly, Volume,
-    VolumeMount,
+    Container, DownwardFile, HostPath, KeyToPath, MountPropagation, PodSpec, RecursiveReadOnly,
+    Volume, VolumeMount,
 };
 use crate::validate::similar;
-
-/// What no pod may see: the node's keys and configs, and what the agent keeps about pods.
-const NODE_SECRETS: [&str; 2] = ["/state", "/var/lib/ingot"];
-
-/// What only a container that is as good as the node may see: sockets of the agent, and what pods hold in memory.
-const NODE_SOCKETS: [&str; 1] = ["/run/ingot"];
 
 pub(super) fn check(findings: &mut Vec<Finding>, spec: &PodSpec) {
     let names: Vec<_> = spec.volumes.iter().map(|volume| &volume.name).collect();
@@ -79,15 +73,10 @@ fn source(findings: &mut Vec<Finding>, path: &str, volume: &Volume, spec: &PodSp
 
 fn host_path(findings: &mut Vec<Finding>, path: &str, host: &str, privileged: bool) {
     let host = plain(host);
-    // A directory above them would show them just as well.
-    let around = |inner: &str, outer: &str| {
-        outer == "/" || inner == outer || inner.starts_with(&format!("{outer}/"))
-    };
-    let shows = |secret: &&&str| around(&host, secret) || around(secret, &host);
-    if let Some(secret) = NODE_SECRETS.iter().find(shows) {
+    if let Some(secret) = HostPath::secret_behind(&host, true) {
         let message = format!("\"{host}\" would show the pod what the node keeps in {secret}");
         findings.push(Finding::new(path, message, "use another directory, like \"/var/data\""));
-    } else if let Some(sockets) = NODE_SOCKETS.iter().find(shows).filter(|_| !privileged) {
+    } else if let Some(sockets) = HostPath::secret_behind(&host, privileged) {
         let message =
             format!("\"{host}\" would make the pod as good as the node through {sockets}");
         let hint = "use another directory, or make every container that mounts it privileged";

@@ -190,6 +190,33 @@ pub struct PodSpec {
     pub image_pull_secrets: Vec<LocalReference>,
 }
 
+impl Default for PodSpec {
+    /// What a document that says nothing means; without a container it is none that a config may hold.
+    fn default() -> Self {
+        Self {
+            init_containers: Vec::new(),
+            containers: Vec::new(),
+            volumes: Vec::new(),
+            restart_policy: RestartPolicy::default(),
+            termination_grace_period_seconds: DEFAULT_GRACE_SECONDS,
+            host_network: false,
+            hostname: None,
+            active_deadline_seconds: None,
+            host_pid: false,
+            host_ipc: false,
+            share_process_namespace: false,
+            host_users: true,
+            security_context: PodSecurityContext::default(),
+            priority: None,
+            priority_class_name: None,
+            dns_policy: DnsPolicy::default(),
+            dns_config: DnsConfig::default(),
+            host_aliases: Vec::new(),
+            image_pull_secrets: Vec::new(),
+        }
+    }
+}
+
 /// Names of priorities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum PriorityClass {

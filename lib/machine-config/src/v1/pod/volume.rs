@@ -80,6 +80,28 @@ pub struct HostPath {
     pub kind: HostPathType,
 }
 
+/// What no pod may see: the node's keys and configs, and what the agent keeps about pods.
+const NODE_SECRETS: [&str; 2] = ["/state", "/var/lib/ingot"];
+
+/// What only a container that is as good as the node may see: sockets of the agent, and what pods hold in memory.
+const NODE_SOCKETS: [&str; 1] = ["/run/ingot"];
+
+impl HostPath {
+    /// What a path of the node would show to a pod that must not see it: a folder with secrets at the path, above it or
+    /// below it. Every container of a `privileged` pod that sees the path is as good as the node.
+    #[must_use]
+    pub fn secret_behind(path: &str, privileged: bool) -> Option<&'static str> {
+        let around = |inner: &str, outer: &str| {
+            outer == "/"
+                || inner == outer
+                || inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'))
+        };
+        let shows = |secret: &&&str| around(path, secret) || around(secret, path);
+        let sockets = NODE_SOCKETS.iter().filter(|_| !privileged);
+        NODE_SECRETS.iter().chain(sockets).find(shows).copied()
+    }
+}
+
 /// What has to be at a path of the node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum HostPathType {
