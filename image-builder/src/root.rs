@@ -38,17 +38,20 @@ const DIRECTORIES: &[(&str, u32)] = &[
     ("/var", 0o755),
 ];
 
-/// Links every node has. The ones into `/run` are for files the agent writes.
+/// Links every node has. The ones into `/run` are for files the agent writes, those into `/var` are where others put network
+/// configurations and plugins (CNI), at the paths they expect.
 const LINKS: &[(&str, &str)] = &[
     ("/bin", "usr/bin"),
     ("/lib", "usr/lib"),
     ("/lib64", "usr/lib64"),
     ("/sbin", "usr/sbin"),
+    ("/etc/cni", "../var/lib/cni/etc"),
     ("/etc/hostname", "../run/ingot/etc/hostname"),
     ("/etc/hosts", "../run/ingot/etc/hosts"),
     ("/etc/mtab", "../proc/self/mounts"),
     ("/etc/os-release", "../usr/lib/os-release"),
     ("/etc/resolv.conf", "../run/ingot/etc/resolv.conf"),
+    ("/opt/cni", "../var/lib/cni/opt"),
 ];
 
 /// Small files every node has. Nobody logs in: the user table is for names in listings.

@@ -1,14 +1,16 @@
 //! The pod network: a bridge on the node, one veth pair per pod, addresses from the configured subnets, and the rules that let
-//! pods out and the node's ports in.
+//! pods out and the node's ports in. Sandboxes of the CRI are connected by CNI plugins instead, once these are configured.
 //!
 //! What a pod has (addresses, ports) is in its record before it is used, so all this is rebuilt from records. It changes no
 //! link and no table but its own.
 
+mod cni;
 mod firewall;
 mod kernel;
 mod lease;
 mod nft;
 mod ports;
+mod ranges;
 mod uplink;
 
 use std::collections::{HashMap, HashSet};
@@ -20,7 +22,8 @@ use ingot_linux::netns::NetnsError;
 use sha2::{Digest as _, Sha256};
 
 use crate::config::{PortMapping, SandboxConfig};
-use crate::engine::{EngineConfig, Subnet};
+use crate::durable::WriteError;
+use crate::engine::{EngineConfig, Paths, Subnet};
 use crate::report::chain;
 
 /// Name of the bridge.
@@ -74,9 +77,26 @@ pub(crate) enum NetworkError {
     /// A port of the node is not to be had.
     #[error("lead a port of the node to the pod")]
     Port(#[from] ports::PortError),
+    /// Plugins could not do it.
+    #[error("use CNI plugins")]
+    Cni(#[from] cni::CniError),
+    /// What the kubelet named could not be kept.
+    #[error("keep the addresses for pods")]
+    Ranges(#[source] WriteError),
     /// The blocking work was cut off: the agent ends.
     #[error("the agent is ending")]
     Ending,
+}
+
+/// Why no sandbox of the CRI can be connected now.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotReady {
+    /// Plugins are configured and not ready.
+    #[error("CNI: {0}")]
+    Cni(String),
+    /// Nothing is configured.
+    #[error("there is no CNI configuration, and network.pods of the machine config has no subnet")]
+    NoSubnet,
 }
 
 /// The bridge, who has which address, and which port leads to whom. Cheap to clone; all clones are the same network.
@@ -86,6 +106,7 @@ pub(crate) struct Network {
 }
 
 struct Inner {
+    cni: cni::Cni,
     load_module: Arc<dyn Fn(&str) + Send + Sync>,
     state: Mutex<State>,
     /// One connection for everything outside of namespaces; none before the first use, and after it failed.
@@ -96,9 +117,8 @@ struct Inner {
     firewall: tokio::sync::Mutex<bool>,
 }
 
-#[derive(Default)]
 struct State {
-    subnets: Vec<Subnet>,
+    ranges: ranges::Ranges,
     leases: HashMap<String, Vec<IpAddr>>,
     /// The addresses given last, at most one for each subnet.
     last: Vec<IpAddr>,
@@ -129,9 +149,20 @@ impl State {
 
 impl Network {
     pub(crate) fn new(config: &EngineConfig) -> Self {
-        let state = State { subnets: config.pod_subnets.clone(), ..State::default() };
+        Self::with(&config.paths, config.pod_subnets.clone(), config.load_module.clone())
+    }
+
+    /// `own` are the addresses for the node's own pods.
+    fn with(paths: &Paths, own: Vec<Subnet>, load_module: Arc<dyn Fn(&str) + Send + Sync>) -> Self {
+        let state = State {
+            ranges: ranges::Ranges::load(&paths.var, own),
+            leases: HashMap::new(),
+            last: Vec::new(),
+            ports: ports::Ports::default(),
+        };
         let inner = Inner {
-            load_module: config.load_module.clone(),
+            cni: cni::Cni::new(paths),
+            load_module,
             state: Mutex::new(state),
             kernel: Mutex::default(),
             bridge: tokio::sync::Mutex::default(),
@@ -144,11 +175,40 @@ impl Network {
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Picks free addresses for a sandbox, one per subnet. They are its own until [`Network::release`].
+    /// Picks free addresses for a pod of the node's own, one per subnet. They are its own until [`Network::release`].
     pub(crate) fn lease(&self, key: &str) -> Result<Vec<IpAddr>, NetworkError> {
         let mut state = self.state();
-        let subnets = state.subnets.clone();
+        let subnets = state.ranges.own();
         state.lease(key, &subnets)
+    }
+
+    /// The same for a sandbox of the CRI; none when plugins give it addresses.
+    pub(crate) fn lease_for_cri(&self, key: &str) -> Result<Vec<IpAddr>, NetworkError> {
+        if self.inner.cni.is_wanted() {
+            return Ok(Vec::new());
+        }
+        let mut state = self.state();
+        let subnets = state.ranges.for_kubelet();
+        state.lease(key, &subnets)
+    }
+
+    /// Whether a sandbox of the CRI could be connected now.
+    pub(crate) async fn ready(&self) -> Result<(), NotReady> {
+        if self.inner.cni.is_wanted() {
+            return self.inner.cni.ready().await.map_err(NotReady::Cni);
+        }
+        let nothing = self.state().ranges.for_kubelet().is_empty();
+        if nothing { Err(NotReady::NoSubnet) } else { Ok(()) }
+    }
+
+    /// Sandboxes of the CRI get their addresses from these subnets from now on, at most one for each IP version.
+    pub(crate) async fn set_pod_cidrs(&self, subnets: Vec<Subnet>) -> Result<(), NetworkError> {
+        let mut bridge = self.inner.bridge.lock().await;
+        if self.state().ranges.name(subnets).map_err(NetworkError::Ranges)? {
+            // It needs an address in the new range before the next sandbox.
+            *bridge = None;
+        }
+        Ok(())
     }
 
     /// Takes addresses and ports that a record says a sandbox of this boot has. Its connections are open, so nothing of it
@@ -156,17 +216,23 @@ impl Network {
     pub(crate) fn adopt(&self, key: &str, addresses: &[IpAddr], mappings: &[PortMapping]) {
         let mut state = self.state();
         state.leases.insert(key.to_owned(), addresses.to_vec());
+        let ours = !(self.inner.cni.is_attached(key) && self.inner.cni.leads_ports());
         match ports::resolve(addresses, mappings) {
             Ok(ports) if ports.is_empty() => {}
-            Ok(ports) => state.ports.adopt(key, key, ports),
+            Ok(ports) => state.ports.adopt(key, key, ports, ours),
             Err(error) => tracing::warn!(key, error = chain(&error), "adopt the ports of a pod"),
         }
     }
 
-    /// Takes over where a former agent stopped, once every sandbox is adopted.
+    /// Takes over where a former agent stopped, once every sandbox is adopted. What plugins did for others is undone
+    /// meanwhile.
     pub(crate) async fn resume(&self) {
-        let nobody = self.state().leases.is_empty();
-        if nobody {
+        self.inner.cni.make_folders();
+        let known: HashSet<String> = self.state().leases.keys().cloned().collect();
+        let unknown = self.inner.cni.attached().into_iter().filter(|key| !known.contains(key));
+        let (network, unknown) = (self.clone(), unknown.collect::<Vec<_>>());
+        tokio::spawn(async move { network.inner.cni.take_over(unknown).await });
+        if known.is_empty() {
             return;
         }
         let mut in_sync = self.inner.firewall.lock().await;
@@ -182,7 +248,8 @@ impl Network {
         self.state().leases.remove(key);
     }
 
-    /// Connects a sandbox's namespace to the bridge, and leads its ports of the node to it.
+    /// Connects a sandbox's namespace to the bridge, or lets plugins connect it when it has no addresses, and leads its ports
+    /// of the node to it. Returns the addresses it has.
     pub(crate) async fn attach(
         &self,
         key: &str,
@@ -190,16 +257,28 @@ impl Network {
         addresses: &[IpAddr],
         config: &SandboxConfig,
     ) -> Result<Vec<IpAddr>, NetworkError> {
-        let ports = ports::resolve(addresses, &config.ports)?;
-        self.connect(key, namespace, addresses).await?;
+        let (addresses, ours) = if addresses.is_empty() {
+            let ranges = self.state().ranges.named();
+            let about = cni::About::sandbox(key, config, &ranges);
+            let addresses = self.inner.cni.add(key, namespace, about).await?;
+            self.state().leases.insert(key.to_owned(), addresses.clone());
+            (addresses, !self.inner.cni.leads_ports())
+        } else {
+            self.connect(key, namespace, addresses).await?;
+            (addresses.to_vec(), true)
+        };
+        let ports = ports::resolve(&addresses, &config.ports)?;
         let name = format!("{}/{}", config.namespace, config.name);
-        self.open_ports(key, &name, &ports).await?;
-        Ok(addresses.to_vec())
+        self.open_ports(key, &name, &ports, ours).await?;
+        Ok(addresses)
     }
 
     /// Takes a sandbox's link and ports away; none is fine.
     pub(crate) async fn detach(&self, key: &str) -> Result<(), NetworkError> {
         self.close_ports(key).await?;
+        if self.inner.cni.delete(key).await? {
+            return Ok(());
+        }
         self.kernel()?.remove(&veth_name(key)).await.inspect_err(|error| self.reconnect(error))
     }
 
@@ -211,17 +290,16 @@ impl Network {
     ) -> Result<(), NetworkError> {
         let bridge = self.bridge().await?;
         let kernel = self.kernel()?;
-        let subnets = self.state().subnets.clone();
-        let of = |address: &IpAddr| {
-            subnets.iter().find(|subnet| lease::contains(**subnet, *address)).copied()
+        let ranges: Vec<(IpAddr, Subnet)> = {
+            let state = self.state();
+            addresses.iter().filter_map(|a| Some((*a, state.ranges.of(*a)?))).collect()
         };
         let mac = lease::mac(addresses);
         let linked = kernel.veth(&veth_name(key), bridge, namespace, mac).await;
         linked.inspect_err(|error| self.reconnect(error))?;
-        let own: Vec<(IpAddr, u8)> =
-            addresses.iter().filter_map(|address| Some((*address, of(address)?.prefix))).collect();
+        let own: Vec<(IpAddr, u8)> = ranges.iter().map(|(a, subnet)| (*a, subnet.prefix)).collect();
         let gateways: Vec<IpAddr> =
-            addresses.iter().filter_map(|address| lease::gateway(of(address)?)).collect();
+            ranges.iter().filter_map(|(_, subnet)| lease::gateway(*subnet)).collect();
         kernel::configure_inside(namespace, &own, &gateways).await
     }
 
@@ -232,7 +310,7 @@ impl Network {
             return Ok(index);
         }
         self.load_modules(&["bridge", "veth"]).await?;
-        let subnets = self.state().subnets.clone();
+        let subnets = self.state().ranges.all();
         let index = self.kernel()?.bridge(&subnets).await;
         let index = index.inspect_err(|error| self.reconnect(error))?;
         let mut in_sync = self.inner.firewall.lock().await;
@@ -273,12 +351,21 @@ impl Network {
         key: &str,
         name: &str,
         ports: &[ports::Port],
+        ours: bool,
     ) -> Result<(), NetworkError> {
         if ports.is_empty() {
             return Ok(());
         }
         let mut in_sync = self.inner.firewall.lock().await;
-        self.state().ports.claim(key, name, ports)?;
+        {
+            let mut state = self.state();
+            // Of an attempt that nobody took back: its rules are still there.
+            *in_sync &= state.ports.release(key).is_empty();
+            state.ports.claim(key, name, ports, ours)?;
+        }
+        if !ours {
+            return Ok(());
+        }
         if *in_sync {
             let ports = ports.to_vec();
             if self.change_rules(move || firewall::add(&ports)).await.is_ok() {
@@ -311,9 +398,10 @@ impl Network {
     /// Makes the table as the state says it should be. The caller holds the lock of the firewall.
     async fn replace_rules(&self) -> Result<(), NetworkError> {
         self.load_modules(firewall::MODULES).await?;
+        kernel::lead_loopback()?;
         let (subnets, ports) = {
             let state = self.state();
-            (state.subnets.clone(), state.ports.all())
+            (state.ranges.all(), state.ports.all())
         };
         self.change_rules(move || firewall::replace(&subnets, &ports)).await
     }

@@ -7,7 +7,7 @@ use tonic::Status;
 
 use crate::check::Invalid;
 use crate::server::Parts;
-use crate::{convert, v1};
+use crate::{convert, status as statuses, v1};
 
 /// Name of the runtime, as nodes show it: `ingot://<version>`.
 const NAME: &str = "ingot";
@@ -86,7 +86,7 @@ pub(super) async fn update_runtime_config(
         subnets.push(subnet(range)?);
     }
     if !subnets.is_empty() {
-        parts.sandboxes.set_pod_ranges(subnets);
+        parts.sandboxes.set_pod_ranges(subnets).await.map_err(statuses::call)?;
     }
     Ok(v1::UpdateRuntimeConfigResponse {})
 }

@@ -135,10 +135,8 @@ pub(super) fn remove(ports: &[Port]) -> Result<(), NftError> {
 fn change(batch: &mut Batch, ports: &[Port], how: impl Fn(&mut Batch, &str, &[Element])) {
     for family in FAMILIES {
         for map in [family.any, family.at] {
-            let elements: Vec<Element> = ports
-                .iter()
-                .filter_map(|port| (map_of(port) == map).then(|| element(port)))
-                .collect();
+            let ports = ports.iter().filter(|port| map_of(port) == map);
+            let elements: Vec<Element> = ports.map(element).collect();
             if !elements.is_empty() {
                 how(batch, map, &elements);
             }

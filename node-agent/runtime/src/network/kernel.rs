@@ -96,8 +96,6 @@ impl Kernel {
             }
             forward(subnet.address.is_ipv4())?;
         }
-        // For ports of the node that lead to pods and are asked for at 127.0.0.1. The firewall keeps others from it.
-        write(format!("/proc/sys/net/ipv4/conf/{BRIDGE}/route_localnet").into(), "1")?;
         Ok(index)
     }
 
@@ -213,6 +211,12 @@ pub(super) async fn configure_inside(
         inside.default_route(*gateway).await?;
     }
     Ok(())
+}
+
+/// Lets connections from 127.0.0.1 to ports of the node be led to pods, on whichever link those are. The firewall keeps
+/// everybody else from 127.0.0.1.
+pub(super) fn lead_loopback() -> Result<(), NetworkError> {
+    write("/proc/sys/net/ipv4/conf/all/route_localnet".into(), "1")
 }
 
 /// Lets packets pass from link to link.

@@ -74,6 +74,8 @@ struct Claim {
     /// For people.
     name: String,
     ports: Vec<Port>,
+    /// By our rules; otherwise somebody else leads them, and they are only kept from others.
+    ours: bool,
     /// Keeps others away; empty where nothing could be held (SCTP).
     _held: Vec<OwnedFd>,
 }
@@ -126,13 +128,20 @@ pub(super) fn resolve(
 }
 
 impl Ports {
-    /// All of all pods.
+    /// All of all pods that our rules lead.
     pub(super) fn all(&self) -> Vec<Port> {
-        self.claims.values().flat_map(|claim| claim.ports.clone()).collect()
+        let ours = self.claims.values().filter(|claim| claim.ours);
+        ours.flat_map(|claim| claim.ports.clone()).collect()
     }
 
-    /// Gives ports to a pod, in place of those it has; nothing changes on an error.
-    pub(super) fn claim(&mut self, key: &str, name: &str, ports: &[Port]) -> Result<(), PortError> {
+    /// Gives ports to a pod, in place of those it has, which an error may cost it. `ours` says whether our rules lead them.
+    pub(super) fn claim(
+        &mut self,
+        key: &str,
+        name: &str,
+        ports: &[Port],
+        ours: bool,
+    ) -> Result<(), PortError> {
         let others = || self.claims.iter().filter(|(other, _)| *other != key);
         for port in ports {
             for (_, claim) in others() {
@@ -158,22 +167,23 @@ impl Ports {
                 source,
             })?);
         }
-        let claim = Claim { name: name.to_owned(), ports: ports.to_vec(), _held: held };
+        let claim = Claim { name: name.to_owned(), ports: ports.to_vec(), ours, _held: held };
         self.claims.insert(key.to_owned(), claim);
         Ok(())
     }
 
     /// Notes what a pod has had since before this process began. It keeps it, even where somebody else was quicker to take
     /// the port meanwhile: its connections are open.
-    pub(super) fn adopt(&mut self, key: &str, name: &str, ports: Vec<Port>) {
+    pub(super) fn adopt(&mut self, key: &str, name: &str, ports: Vec<Port>, ours: bool) {
         let held = ports.iter().filter_map(|port| hold(port).ok().flatten()).collect();
-        let claim = Claim { name: name.to_owned(), ports, _held: held };
+        let claim = Claim { name: name.to_owned(), ports, ours, _held: held };
         self.claims.insert(key.to_owned(), claim);
     }
 
-    /// Takes a pod's ports back, and says which.
+    /// Takes a pod's ports back, and says which our rules led.
     pub(super) fn release(&mut self, key: &str) -> Vec<Port> {
-        self.claims.remove(key).map(|claim| claim.ports).unwrap_or_default()
+        let claim = self.claims.remove(key).filter(|claim| claim.ours);
+        claim.map(|claim| claim.ports).unwrap_or_default()
     }
 }
 

@@ -11,8 +11,6 @@ use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use super::*;
 use crate::config::Protocol;
-use crate::engine::Paths;
-use crate::logs::LogLimits;
 
 /// How long anything may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -64,6 +62,8 @@ impl Drop for Namespace {
 struct World {
     node: Namespace,
     outside: Namespace,
+    /// What lies on the node's disk.
+    disk: tempfile::TempDir,
 }
 
 impl World {
@@ -91,7 +91,7 @@ impl World {
             address("up0", "192.0.2.2", 24).await;
             address("up0", "2001:db8::2", 64).await;
         });
-        Some(Self { node, outside })
+        Some(Self { node, outside, disk: tempfile::tempdir().unwrap() })
     }
 }
 
@@ -122,14 +122,12 @@ async fn address(link: &str, address: &str, prefix: u8) {
     link_up(link).await;
 }
 
-fn config() -> EngineConfig {
+/// The network of an agent that starts.
+fn agent(world: &World) -> Network {
     let subnet = |text: &str, prefix| Subnet { address: text.parse().unwrap(), prefix };
-    EngineConfig {
-        paths: Paths::default(),
-        pod_subnets: vec![subnet("10.244.0.0", 24), subnet("fd00:10::", 64)],
-        log_limits: LogLimits::default(),
-        load_module: Arc::new(|_| {}),
-    }
+    let own = vec![subnet("10.244.0.0", 24), subnet("fd00:10::", 64)];
+    let paths = Paths { var: world.disk.path().join("ingot"), ..Paths::default() };
+    Network::with(&paths, own, Arc::new(|_| {}))
 }
 
 fn pod(name: &str, ports: &[(Protocol, u16)]) -> SandboxConfig {
@@ -198,7 +196,7 @@ fn ip(text: &str) -> IpAddr {
 fn pods_reach_each_other_the_node_and_what_is_outside() {
     let Some(world) = World::new() else { return };
     world.node.run(async {
-        let network = Network::new(&config());
+        let network = agent(&world);
         let one = start(&network, &pod("one", &[])).await;
         let two = start(&network, &pod("two", &[])).await;
         assert_eq!(one.addresses, [ip("10.244.0.2"), ip("fd00:10::2")]);
@@ -220,7 +218,7 @@ fn pods_reach_each_other_the_node_and_what_is_outside() {
 fn a_port_of_the_node_leads_to_the_pod_from_everywhere() {
     let Some(world) = World::new() else { return };
     world.node.run(async {
-        let network = Network::new(&config());
+        let network = agent(&world);
         let ports = [(Protocol::Tcp, 8080), (Protocol::Udp, 5353)];
         let served = start(&network, &pod("served", &ports)).await;
         let other = start(&network, &pod("other", &[])).await;
@@ -260,7 +258,7 @@ fn datagram(from: &Namespace, to: &str, served: &Running) {
 fn a_pod_that_is_gone_leaves_no_port_and_no_link() {
     let Some(world) = World::new() else { return };
     world.node.run(async {
-        let network = Network::new(&config());
+        let network = agent(&world);
         let ports = [(Protocol::Tcp, 8080)];
         let first = start(&network, &pod("first", &ports)).await;
         let second = network.lease("second").unwrap();
@@ -298,13 +296,13 @@ fn a_new_agent_takes_over_what_is_open_and_what_leads_where() {
     let Some(world) = World::new() else { return };
     world.node.run(async {
         let config_of_pod = pod("served", &[(Protocol::Tcp, 8080)]);
-        let network = Network::new(&config());
+        let network = agent(&world);
         let served = start(&network, &config_of_pod).await;
         let mut near = dial(&world.outside, (ip("192.0.2.1"), 8080)).unwrap();
         let (mut far, _) = served.listener.accept().unwrap();
         ask(&mut near, &mut far);
         drop(network);
-        let network = Network::new(&config());
+        let network = agent(&world);
         network.adopt("served", &served.addresses, &config_of_pod.ports);
         network.resume().await;
         ask(&mut near, &mut far);
@@ -316,25 +314,31 @@ fn a_new_agent_takes_over_what_is_open_and_what_leads_where() {
 }
 
 #[test]
-fn nobody_outside_reaches_what_listens_to_the_node_alone() {
+fn cve_2020_8558_nobody_outside_reaches_what_listens_to_the_node_alone() {
     let Some(world) = World::new() else { return };
     world.node.run(async {
-        let network = Network::new(&config());
-        let one = start(&network, &pod("one", &[])).await;
-        let _private = world.node.open(|| TcpListener::bind("127.0.0.1:9000"));
-        // CVE-2020-8558: the pod sends packets for 127.0.0.1 to the node.
+        let network = agent(&world);
+        let one = start(&network, &pod("one", &[(Protocol::Udp, 5353)])).await;
+        let private = world.node.open(|| UdpSocket::bind("127.0.0.1:9000"));
+        private.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        // The pod sends packets for 127.0.0.1 to the node.
         one.space.run(async {
             std::fs::write("/proc/sys/net/ipv4/conf/all/route_localnet", "1").unwrap();
             let handle = connect();
             let eth0 = index("eth0").await;
             let lo = index("lo").await;
-            let local = RouteMessageBuilder::<std::net::Ipv4Addr>::new()
-                .destination_prefix("127.0.0.0".parse().unwrap(), 8)
-                .output_interface(lo)
-                .table_id(255)
-                .kind(rtnetlink::packet_route::route::RouteType::Local)
-                .build();
-            let _ = handle.route().del(local).execute().await;
+            // It is the pod's own no more.
+            for (address, prefix) in [("127.0.0.0", 8), ("127.0.0.1", 32)] {
+                let local = RouteMessageBuilder::<std::net::Ipv4Addr>::new()
+                    .destination_prefix(address.parse().unwrap(), prefix)
+                    .output_interface(lo)
+                    .table_id(255)
+                    .kind(rtnetlink::packet_route::route::RouteType::Local)
+                    .scope(rtnetlink::packet_route::route::RouteScope::Host)
+                    .protocol(rtnetlink::packet_route::route::RouteProtocol::Kernel)
+                    .build();
+                handle.route().del(local).execute().await.unwrap();
+            }
             let via = RouteMessageBuilder::<std::net::Ipv4Addr>::new()
                 .destination_prefix("127.0.0.0".parse().unwrap(), 8)
                 .gateway("10.244.0.1".parse().unwrap())
@@ -342,10 +346,10 @@ fn nobody_outside_reaches_what_listens_to_the_node_alone() {
                 .build();
             handle.route().add(via).execute().await.unwrap();
         });
-        let reached = netns::run_in(&one.space.path, || {
-            let to = SocketAddr::from((ip("127.0.0.1"), 9000));
-            TcpStream::connect_timeout(&to, Duration::from_secs(2))
-        });
-        assert!(reached.unwrap().is_err());
+        let attacker = one.space.open(|| UdpSocket::bind("10.244.0.2:0"));
+        attacker.send_to(b"?", "127.0.0.1:9000").unwrap();
+        assert!(private.recv(&mut [0]).is_err());
+        // The same way is open for what it is for.
+        datagram(&world.node, "127.0.0.1:5353", &one);
     });
 }

@@ -15,7 +15,7 @@ impl SandboxTask {
         let save = |e: &dyn std::error::Error| CallError::failed("write the sandbox down", e);
         self.records.save(&self.sandbox).map_err(|e| save(&e))?;
         if config.namespaces.network != NamespaceMode::Node {
-            let leased = context.network.lease(&id);
+            let leased = context.network.lease_for_cri(&id);
             self.sandbox.ips =
                 leased.map_err(|e| CallError::failed("find an address for the pod", &e))?;
             self.records.save(&self.sandbox).map_err(|e| save(&e))?;

@@ -41,7 +41,8 @@ impl SandboxTask {
             }
         }
         let config = &self.sandbox.config;
-        if self.is_current() && config.namespaces.network != NamespaceMode::Node {
+        // One that was stopped has given back what it had.
+        if phase == SandboxPhase::Ready && config.namespaces.network != NamespaceMode::Node {
             self.context.network.adopt(&self.sandbox.id, &self.sandbox.ips, &config.ports);
         }
         let containers: Vec<_> = self.containers.iter().map(|l| l.container.clone()).collect();

@@ -10,6 +10,7 @@ use crate::config::NamespaceMode;
 use crate::engine::Subnet;
 use crate::exec::{self, Exec, ExecError, ExecOutput, ExecSpec, Target};
 use crate::io::ContainerIo;
+use crate::report::chain;
 use crate::{container, port_forward, sandbox};
 
 impl Sandboxes {
@@ -81,12 +82,16 @@ impl Sandboxes {
     /// # Errors
     /// The reason, for a person.
     pub async fn network_ready(&self) -> Result<(), String> {
-        Ok(())
+        self.shared.context.network.ready().await.map_err(|e| chain(&e))
     }
 
-    /// Ranges from which sandboxes get their addresses from now on.
-    pub fn set_pod_ranges(&self, ranges: Vec<Subnet>) {
-        drop(ranges);
+    /// Ranges from which sandboxes get their addresses from now on, at most one for each IP version.
+    ///
+    /// # Errors
+    /// When they cannot be written down.
+    pub async fn set_pod_ranges(&self, ranges: Vec<Subnet>) -> Result<(), CallError> {
+        let set = self.shared.context.network.set_pod_cidrs(ranges).await;
+        set.map_err(|e| CallError::failed("take the addresses for pods", &e))
     }
 
     /// Facts about the runtime for people and scripts. No promise is made about fields.

@@ -59,31 +59,31 @@ fn nonsense_in_a_mapping_is_named() {
 #[test]
 fn a_port_that_leads_to_a_pod_is_refused_to_another_by_name() {
     let (port, mut ports) = (free_port(), Ports::default());
-    ports.claim("a", "default/web", &on_v4(port, "127.0.0.1")).unwrap();
-    let error = ports.claim("b", "default/other", &on_v4(port, "")).unwrap_err();
+    ports.claim("a", "default/web", &on_v4(port, "127.0.0.1"), true).unwrap();
+    let error = ports.claim("b", "default/other", &on_v4(port, ""), true).unwrap_err();
     assert!(error.to_string().contains("default/web"), "{error}");
     assert!(error.to_string().contains(&port.to_string()), "{error}");
     // The first one still has it, and the second may have it once it is given back.
     assert_eq!(ports.all().len(), 1);
     assert_eq!(ports.release("a").len(), 1);
-    ports.claim("b", "default/other", &on_v4(port, "")).unwrap();
+    ports.claim("b", "default/other", &on_v4(port, ""), true).unwrap();
 }
 
 #[test]
 fn the_same_port_of_two_addresses_and_of_two_transports_goes_to_two_pods() {
     let (port, mut ports) = (free_port(), Ports::default());
-    ports.claim("a", "default/a", &on_v4(port, "127.0.0.1")).unwrap();
-    ports.claim("b", "default/b", &on_v4(port, "127.0.0.2")).unwrap();
+    ports.claim("a", "default/a", &on_v4(port, "127.0.0.1"), true).unwrap();
+    ports.claim("b", "default/b", &on_v4(port, "127.0.0.2"), true).unwrap();
     let udp = resolve(&addresses(&["10.1.0.4"]), &[mapping(Protocol::Udp, port, "")]).unwrap();
-    ports.claim("c", "default/c", &udp).unwrap();
+    ports.claim("c", "default/c", &udp, true).unwrap();
     assert_eq!(ports.all().len(), 3);
 }
 
 #[test]
 fn a_pod_that_claims_again_keeps_what_it_has() {
     let (port, mut ports) = (free_port(), Ports::default());
-    ports.claim("a", "default/a", &on_v4(port, "")).unwrap();
-    ports.claim("a", "default/a", &on_v4(port, "")).unwrap();
+    ports.claim("a", "default/a", &on_v4(port, ""), true).unwrap();
+    ports.claim("a", "default/a", &on_v4(port, ""), true).unwrap();
     assert_eq!(ports.all().len(), 1);
 }
 
@@ -92,7 +92,7 @@ fn a_port_that_a_program_of_the_node_listens_on_is_refused() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let mut ports = Ports::default();
-    let error = ports.claim("a", "default/a", &on_v4(port, "")).unwrap_err();
+    let error = ports.claim("a", "default/a", &on_v4(port, ""), true).unwrap_err();
     assert!(matches!(error, PortError::Hold { port: refused, .. } if refused == port), "{error}");
     assert!(ports.all().is_empty());
 }
@@ -100,10 +100,10 @@ fn a_port_that_a_program_of_the_node_listens_on_is_refused() {
 #[test]
 fn a_port_that_leads_to_a_pod_is_refused_to_programs_of_the_node() {
     let (port, mut ports) = (free_port(), Ports::default());
-    ports.claim("a", "default/a", &on_v4(port, "127.0.0.1")).unwrap();
+    ports.claim("a", "default/a", &on_v4(port, "127.0.0.1"), true).unwrap();
     assert!(TcpListener::bind(("127.0.0.1", port)).is_err());
     let udp = resolve(&addresses(&["10.1.0.4"]), &[mapping(Protocol::Udp, port, "127.0.0.1")]);
-    ports.claim("b", "default/b", &udp.unwrap()).unwrap();
+    ports.claim("b", "default/b", &udp.unwrap(), true).unwrap();
     assert!(UdpSocket::bind(("127.0.0.1", port)).is_err());
     ports.release("a");
     assert!(TcpListener::bind(("127.0.0.1", port)).is_ok());
@@ -114,6 +114,15 @@ fn a_port_from_before_a_restart_stays_with_its_pod_whoever_was_quicker() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let mut ports = Ports::default();
-    ports.adopt("a", "default/a", on_v4(port, "127.0.0.1"));
+    ports.adopt("a", "default/a", on_v4(port, "127.0.0.1"), true);
     assert_eq!(ports.all(), on_v4(port, "127.0.0.1"));
+}
+
+#[test]
+fn a_port_that_a_plugin_leads_is_kept_from_others_and_is_no_rule_of_ours() {
+    let (port, mut ports) = (free_port(), Ports::default());
+    ports.claim("a", "default/a", &on_v4(port, ""), false).unwrap();
+    assert!(ports.claim("b", "default/b", &on_v4(port, ""), true).is_err());
+    assert_eq!((ports.all().len(), ports.release("a").len()), (0, 0));
+    ports.claim("b", "default/b", &on_v4(port, ""), true).unwrap();
 }
