@@ -45,12 +45,18 @@ fn machine(config: &Config) -> BTreeMap<String, String> {
 }
 
 /// Only ever compared.
-fn secrets(config: &Config) -> [Option<&crate::Secret>; 2] {
+fn secrets(config: &Config) -> Vec<Option<&crate::Secret>> {
     let api = &config.machine.api;
-    [
+    let registries = &config.machine.registries;
+    let mut all = vec![
         api.ca.as_ref().and_then(|ca| ca.key.as_ref()),
         api.certificate.as_ref().map(|certificate| &certificate.key),
-    ]
+        registries.proxy.as_ref(),
+    ];
+    for host in &registries.hosts {
+        all.extend([host.password.as_ref(), host.identity_token.as_ref()]);
+    }
+    all
 }
 
 /// Fields of each document, flat, by name.

@@ -129,6 +129,20 @@ formats! {
     /// The name of an image.
     ImageReference text "image-reference", "an image reference",
         "write repository and tag, like \"ingot/workload:latest\"", is_image_reference;
+    /// The beginning of images' names.
+    RegistryPrefix text "registry-prefix", "the beginning of images' names",
+        "write a host like \"docker.io\", with a part of its repositories where needed, or \"*\" for all others",
+        is_registry_prefix;
+    /// A host of images.
+    RegistryHostName text "registry-host", "the host of a registry",
+        "write a name or an address, with a port where needed, like \"registry.example.org:5000\"", is_registry_host;
+    /// The address of a mirror.
+    RegistryUrl text "registry-url", "the address of a registry",
+        "write like \"https://mirror.example.org:5000/cache\", without user name, \"?\" and \"#\"", is_registry_url;
+    /// The address of a proxy, which may hold a password.
+    ProxyUrl secret "proxy-url", "the address of a proxy",
+        "write like \"http://proxy.example.org:3128\" or \"http://user:password@proxy.example.org:3128\"",
+        |text| text.strip_prefix("http://").is_some_and(|rest| is_registry_host(rest.rsplit('@').next().unwrap_or(rest)));
     /// A path that stays inside of something.
     RelativePath text "relative-path", "a path below something else", "leave out the leading \"/\" and \"..\", like \"app/config.yaml\"", is_relative_path;
     /// A key of a ConfigMap or Secret.
@@ -372,6 +386,36 @@ fn is_image_reference(text: &str) -> bool {
                 hex.len() == 64 && hex.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'))
             })
         })
+}
+
+/// `name[:port]`, `address[:port]` or `[address][:port]`.
+fn is_registry_host(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, rest)) if address.parse::<std::net::Ipv6Addr>().is_ok() => {
+            ("v6", rest.strip_prefix(':').or(rest.is_empty().then_some("443")))
+        }
+        _ => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, Some("443")),
+        },
+    };
+    is_hostname(host) && port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
+/// A host, and parts of repositories, as names of images begin.
+fn is_registry_prefix(text: &str) -> bool {
+    let (host, path) = text.split_once('/').unwrap_or((text, "a"));
+    let part = |part: &str| is_word(part, 255, |c| matches!(c, '-' | '_' | '.'), is_lower_or_digit);
+    text == "*" || (text.len() <= 255 && is_registry_host(host) && path.split('/').all(part))
+}
+
+fn is_registry_url(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|rest| {
+        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let harmless = |c: char| c.is_ascii_alphanumeric() || "-._~/".contains(c);
+        text.len() <= 512 && is_registry_host(host) && path.chars().all(harmless)
+    })
 }
 
 /// Capabilities of kernel 6.12, from capability.h, without their prefix.

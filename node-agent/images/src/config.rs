@@ -14,12 +14,8 @@ pub struct StoreConfig {
     pub bundled: PathBuf,
     /// Certificates (PEM) of the authorities that every registry may use; an absent file means none.
     pub ca_bundle: PathBuf,
-    /// Rules for registries. The rule with the longest prefix that fits decides.
-    pub registries: Vec<Registry>,
-    /// Proxy for `https` and `http` requests to registries, `http://[user:password@]host:port`; empty: none.
-    pub proxy: String,
-    /// Hosts and domains that are reached without the proxy.
-    pub no_proxy: Vec<String>,
+    /// Registries, mirrors and proxies.
+    pub sources: Sources,
     /// Bounds for what an image or a registry may ask of the node.
     pub limits: Limits,
     /// How long to wait for a registry.
@@ -32,38 +28,47 @@ impl Default for StoreConfig {
             root: "/var/lib/ingot/images".into(),
             bundled: "/usr/share/ingot/images".into(),
             ca_bundle: "/etc/ssl/certs/ca-certificates.crt".into(),
-            registries: Vec::new(),
-            proxy: String::new(),
-            no_proxy: Vec::new(),
+            sources: Sources::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }
     }
 }
 
-/// Where images whose names begin in a certain way come from.
+/// Where images come from besides the registries they are named after, and what is special about some hosts.
 #[derive(Clone, Debug, Default)]
-pub struct Registry {
-    /// `host[:port]`, or `host/path` for a part of a registry, or `*` for all others.
-    pub prefix: String,
-    /// Asked in this order.
-    pub endpoints: Vec<Endpoint>,
-    /// Do not ask the registry itself when no endpoint has the image.
-    pub endpoints_only: bool,
-    /// Credentials, used when the caller brings none.
-    pub auth: Auth,
+pub struct Sources {
+    /// Rules for mirrors. The one with the longest prefix that fits decides.
+    pub mirrors: Vec<Mirror>,
+    /// What is special about a registry or mirror.
+    pub hosts: Vec<Host>,
+    /// Proxy for requests to registries, `http://[user:password@]host:port`; empty: none.
+    pub proxy: String,
+    /// Hosts and domains that are reached without the proxy.
+    pub no_proxy: Vec<String>,
 }
 
-/// A registry or a mirror of one.
+/// Where images whose names begin in a certain way come from.
 #[derive(Clone, Debug, Default)]
-pub struct Endpoint {
-    /// `https://host[:port][/path]` or `http://...`; a path is put before the repository.
-    pub url: String,
+pub struct Mirror {
+    /// `host[:port]`, or `host/path` for a part of a registry, or `*` for all others.
+    pub prefix: String,
+    /// Asked in this order, `https://host[:port][/path]` or `http://...`; a path is put before the repository.
+    pub endpoints: Vec<String>,
+    /// Do not ask the registry itself when no endpoint has the image.
+    pub endpoints_only: bool,
+}
+
+/// How to speak with a host.
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    /// `host[:port]`, as in the name of an image or the address of a mirror.
+    pub host: String,
     /// More authorities (PEM) for this host.
     pub ca_pem: String,
     /// Take any certificate. For experiments: whoever is on the way can then read the credentials.
     pub skip_verify: bool,
-    /// Credentials for this host. Those of the caller never go to a mirror with another name.
+    /// Credentials, used when the caller of a pull brings none for this host.
     pub auth: Auth,
 }
 

@@ -18,7 +18,7 @@ mod store;
 mod unpack;
 
 pub use auth::Auth;
-pub use config::{Endpoint, Limits, Registry, StoreConfig, Timeouts};
+pub use config::{Host, Limits, Mirror, Sources, StoreConfig, Timeouts};
 pub use digest::Digest;
 pub use error::{Error, ErrorKind};
 pub use http::HttpError;

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use self::manifest::Descriptor;
 use self::remote::Remote;
 use crate::auth::Auth;
-use crate::config::{StoreConfig, Timeouts};
+use crate::config::{Sources, StoreConfig, Timeouts};
 use crate::digest::Digest;
 use crate::http::{Body, HttpError, Response};
 use crate::reference::Reference;
@@ -134,11 +134,12 @@ pub(crate) struct Registries {
 impl Registries {
     pub(crate) fn new(
         config: &StoreConfig,
+        sources: &Sources,
         reference: &Reference,
         auth: &Auth,
     ) -> Result<Arc<Self>, RegistryError> {
         Ok(Arc::new(Self {
-            remotes: rules::remotes(config, reference, auth)?,
+            remotes: rules::remotes(config, sources, reference, auth)?,
             timeouts: config.timeouts.clone(),
             document_max: config.limits.document_bytes,
         }))

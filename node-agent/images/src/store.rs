@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use self::state::Inner;
 use crate::auth::Auth;
-use crate::config::StoreConfig;
+use crate::config::{Sources, StoreConfig};
 use crate::error::Error;
 use crate::image::Image;
 
@@ -102,6 +102,11 @@ impl ImageStore {
         progress: Option<watch::Sender<Progress>>,
     ) -> Result<Arc<Image>, Error> {
         pull::pull(&self.inner, reference, auth, progress).await
+    }
+
+    /// Where images come from, for pulls that begin from now on.
+    pub fn set_sources(&self, sources: Sources) {
+        self.inner.set_sources(sources);
     }
 
     /// Removes an image with all its names. An image that is not there is removed already; the layers of one that

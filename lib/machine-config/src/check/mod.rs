@@ -6,6 +6,7 @@
 mod data;
 mod network;
 mod pod;
+mod registries;
 
 use crate::Config;
 use crate::problem::Problem;
@@ -47,6 +48,7 @@ pub(crate) fn machine(machine: &Machine) -> Vec<Finding> {
     kernel(&mut findings, &machine.kernel);
     api(&mut findings, &machine.api);
     pods_section(&mut findings, &machine.pods);
+    findings.extend(registries::check(&machine.registries));
     findings
 }
 

@@ -5,6 +5,7 @@ use super::is_default;
 use super::kernel::Kernel;
 use super::network::Network;
 use super::pods::Pods;
+use super::registries::Registries;
 use super::time::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,9 @@ pub struct Machine {
     /// Defaults for the pods the node runs by itself.
     #[serde(default, skip_serializing_if = "is_default")]
     pub pods: Pods,
+    /// Mirrors of registries, and how to speak with them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub registries: Registries,
 }
 
 /// Versions of the config language this release reads.

@@ -10,6 +10,7 @@ pub mod machine;
 pub mod network;
 pub mod pod;
 pub mod pods;
+pub mod registries;
 pub mod time;
 
 /// True for a value that need not be written out.

@@ -388,3 +388,40 @@ fn small_log_files_and_zero_limits_are_refused() {
     "#]],
     );
 }
+
+#[test]
+fn registries_are_told_apart_and_their_credentials_are_complete() {
+    check_machine(
+        "registries:\n  mirrors:\n  - registry: docker.io\n    endpoints: []\n  - {registry: docker.io, endpoints: [\"ftp://a\", \"https://u:p@a\", \"https://a/?b\"]}\n  - {registry: \"a b\", endpoints: [\"https://a\", \"https://a\"]}\n  proxy: https://secret\n",
+        expect![[r##"
+            7:16 registries.mirrors[0].endpoints: has 0 entries, but needs at least 1
+            8:39 registries.mirrors[1].endpoints[0]: "ftp://a" is not the address of a registry
+                write like "https://mirror.example.org:5000/cache", without user name, "?" and "#"
+            8:50 registries.mirrors[1].endpoints[1]: "https://u:p@a" is not the address of a registry
+                write like "https://mirror.example.org:5000/cache", without user name, "?" and "#"
+            8:67 registries.mirrors[1].endpoints[2]: "https://a/?b" is not the address of a registry
+                write like "https://mirror.example.org:5000/cache", without user name, "?" and "#"
+            9:16 registries.mirrors[2].registry: "a b" is not the beginning of images' names
+                write a host like "docker.io", with a part of its repositories where needed, or "*" for all others
+            10:10 registries.proxy: is not the address of a proxy
+                write like "http://proxy.example.org:3128" or "http://user:password@proxy.example.org:3128"
+        "##]],
+    );
+    check_machine(
+        "registries:\n  mirrors:\n  - {registry: \"*\", endpoints: [\"https://a\", \"https://a\"]}\n  - {registry: \"*\", endpoints: [\"http://[::1]:5000/a\"]}\n  hosts:\n  - {host: a, username: x}\n  - {host: A, username: x, password: y, identityToken: z}\n  noProxy: [a]\n",
+        expect![[r#"
+            6:46 registries.mirrors[0].endpoints[1]: "https://a" is already given at registries.mirrors[0].endpoints[0]
+                remove one of them
+            7:16 registries.mirrors[1].registry: "*" is already given at registries.mirrors[0].registry
+                remove one of them
+            9:5 registries.hosts[0]: has only one of "username" and "password"
+                write both, or "identityToken" alone
+            10:5 registries.hosts[1]: has both a password and an "identityToken"
+                keep one of them
+            10:12 registries.hosts[1].host: "a" is already given at registries.hosts[0].host
+                remove one of them
+            11:12 registries.noProxy: names hosts to reach without a proxy, but there is no proxy
+                write registries.proxy, or remove this
+        "#]],
+    );
+}

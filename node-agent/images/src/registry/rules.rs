@@ -8,48 +8,49 @@ use tokio::sync::Mutex;
 use super::RegistryError;
 use super::remote::{Credentials, Remote, bearer_header};
 use crate::auth::Auth;
-use crate::config::{Endpoint, Registry, StoreConfig};
+use crate::config::{Host, Mirror, Sources, StoreConfig};
 use crate::http::{Client, Network, Trust, Url};
 use crate::reference::Reference;
 
 /// Docker's registry is not where its name says.
-const DOCKER: (&str, &str) = ("docker.io", "registry-1.docker.io");
+const DOCKER: &str = "registry-1.docker.io";
 
-/// Places for an image in the order they are asked: what a rule says, then the registry itself.
+/// Places for an image in the order they are asked: mirrors, then the registry itself.
 pub(super) fn remotes(
     config: &StoreConfig,
+    sources: &Sources,
     reference: &Reference,
     auth: &Auth,
 ) -> Result<Vec<Remote>, RegistryError> {
-    let rule = rule(&config.registries, reference);
-    let host = reference.host();
-    let home = if host == DOCKER.0 { DOCKER.1 } else { host };
-    let home = Endpoint { url: format!("https://{home}"), ..Endpoint::default() };
-    let home_url = Url::parse(&home.url)?;
-    let mut endpoints: Vec<&Endpoint> = rule.iter().flat_map(|rule| &rule.endpoints).collect();
-    let listed = endpoints.iter().any(|e| Url::parse(&e.url).is_ok_and(|u| is_home(&u, &home_url)));
+    let rule = rule(&sources.mirrors, reference);
+    let home = Url::parse(&format!("https://{}", real(reference.host())))?;
+    let endpoints = rule.iter().flat_map(|rule| &rule.endpoints);
+    let mut places = endpoints.map(|url| Url::parse(url)).collect::<Result<Vec<_>, _>>()?;
+    let listed = places.iter().any(|place| is_home(place, &home));
     if !listed && !rule.is_some_and(|rule| rule.endpoints_only) {
-        endpoints.push(&home);
+        places.push(home.clone());
     }
-    let network = Network::new(config.ca_bundle.clone(), &config.proxy, config.no_proxy.clone())?;
-    let network = Arc::new(network);
-    let mut remotes = Vec::new();
-    for endpoint in endpoints {
-        let base = Url::parse(&endpoint.url)?;
-        let own = is_home(&base, &home_url);
-        let credentials = credentials(&base, own, auth, endpoint, rule);
+    let ca_bundle = config.ca_bundle.clone();
+    let network = Arc::new(Network::new(ca_bundle, &sources.proxy, sources.no_proxy.clone())?);
+    let remote = |base: Url| {
+        let own = is_home(&base, &home);
+        let host = sources.hosts.iter().find(|host| is_for(&host.host, &base));
+        let credentials = credentials(&base, own, auth, host);
         let before = base.path.split('?').next().unwrap_or_default().trim_matches('/');
         let before = before.strip_prefix("v2").unwrap_or(before).trim_matches('/');
         let repository = match before {
             "" => reference.repository().to_owned(),
             before => format!("{before}/{}", reference.repository()),
         };
-        remotes.push(Remote {
+        Remote {
             repository,
-            mirrored: (!own).then(|| host.to_owned()),
+            mirrored: (!own).then(|| reference.host().to_owned()),
             client: Client {
                 network: network.clone(),
-                trust: Trust::new(endpoint.ca_pem.clone(), endpoint.skip_verify),
+                trust: Trust::new(
+                    host.map(|host| host.ca_pem.clone()).unwrap_or_default(),
+                    host.is_some_and(|host| host.skip_verify),
+                ),
                 timeouts: config.timeouts.clone(),
             },
             authorization: Mutex::new(match &credentials.registry_token[..] {
@@ -58,9 +59,14 @@ pub(super) fn remotes(
             }),
             credentials,
             base,
-        });
-    }
-    Ok(remotes)
+        }
+    };
+    Ok(places.into_iter().map(remote).collect())
+}
+
+/// Where a registry really is.
+fn real(host: &str) -> &str {
+    if matches!(host, "docker.io" | "index.docker.io") { DOCKER } else { host }
 }
 
 /// Host and port; a registry may be configured to be spoken to without TLS.
@@ -70,30 +76,24 @@ fn is_home(url: &Url, home: &Url) -> bool {
 }
 
 /// The rule with the longest prefix that ends where a part of the name ends.
-fn rule<'a>(rules: &'a [Registry], reference: &Reference) -> Option<&'a Registry> {
+fn rule<'a>(rules: &'a [Mirror], reference: &Reference) -> Option<&'a Mirror> {
     let name = reference.name();
-    let fits = |rule: &&Registry| {
+    let fits = |rule: &&Mirror| {
         rule.prefix == "*"
             || name
                 .strip_prefix(&rule.prefix[..])
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    let length = |rule: &&Registry| if rule.prefix == "*" { 0 } else { rule.prefix.len() };
+    let length = |rule: &&Mirror| if rule.prefix == "*" { 0 } else { rule.prefix.len() };
     rules.iter().filter(fits).max_by_key(length)
 }
 
-/// The caller's are for the registry the image is named after, or the one they name themselves. A mirror sees its own.
-fn credentials(
-    base: &Url,
-    own: bool,
-    auth: &Auth,
-    endpoint: &Endpoint,
-    rule: Option<&Registry>,
-) -> Credentials {
+/// The caller's are for the registry the image is named after, or the one they name themselves; never for a mirror
+/// with another name.
+fn credentials(base: &Url, own: bool, auth: &Auth, host: Option<&Host>) -> Credentials {
     let meant =
         if auth.server_address.is_empty() { own } else { is_for(&auth.server_address, base) };
-    let candidates =
-        [meant.then_some(auth), Some(&endpoint.auth), rule.filter(|_| own).map(|rule| &rule.auth)];
+    let candidates = [meant.then_some(auth), host.map(|host| &host.auth)];
     let chosen = candidates.into_iter().flatten().find(|auth| !auth.is_empty());
     chosen.map(read).unwrap_or_default()
 }
@@ -102,10 +102,7 @@ fn credentials(
 fn is_for(server: &str, base: &Url) -> bool {
     let host = server.trim_start_matches("https://").trim_start_matches("http://");
     let host = host.split('/').next().unwrap_or_default().to_ascii_lowercase();
-    let host = match &host[..] {
-        "index.docker.io" | "docker.io" => DOCKER.1,
-        host => host,
-    };
+    let host = real(&host);
     host == base.authority() || host == format!("{}:{}", base.host, base.port)
 }
 

@@ -71,7 +71,8 @@ fn join(inner: &Arc<Inner>, key: Key, reference: Reference) -> Flight {
     drop(state);
     let inner = inner.clone();
     tokio::spawn(async move {
-        let registry = Registries::new(&inner.config, &reference, &key.1);
+        let sources = inner.sources();
+        let registry = Registries::new(&inner.config, &sources, &reference, &key.1);
         let result = match registry {
             Ok(registry) => {
                 let fetch = Fetch {

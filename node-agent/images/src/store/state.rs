@@ -12,7 +12,7 @@ use super::disk::{Disk, Record};
 use super::fetch::{Claim, Claimed};
 use super::pull::{Flight, Key};
 use crate::bundled;
-use crate::config::StoreConfig;
+use crate::config::{Sources, StoreConfig};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::image::{Image, ImageConfig};
@@ -38,6 +38,7 @@ pub(super) struct Inner {
 
 #[derive(Debug, Default)]
 pub(super) struct State {
+    sources: Arc<Sources>,
     bundled: Vec<Arc<Image>>,
     records: BTreeMap<Digest, (Record, Arc<Image>)>,
     layers: BTreeMap<Digest, Stats>,
@@ -76,7 +77,8 @@ impl Inner {
         let records = disk.records()?;
         let wanted: BTreeSet<Digest> = records.iter().flat_map(|r| &r.layers).copied().collect();
         let layers = disk.load_layers(&wanted)?;
-        let mut state = State { bundled, layers, ..State::default() };
+        let sources = Arc::new(config.sources.clone());
+        let mut state = State { sources, bundled, layers, ..State::default() };
         for record in records {
             match state.load(&disk, &record) {
                 Ok(image) => {
@@ -98,6 +100,15 @@ impl Inner {
         };
         inner.publish(&inner.state());
         Ok(inner)
+    }
+
+    /// Where images come from at this moment.
+    pub(super) fn sources(&self) -> Arc<Sources> {
+        self.state().sources.clone()
+    }
+
+    pub(super) fn set_sources(&self, sources: Sources) {
+        self.state().sources = Arc::new(sources);
     }
 
     /// Everything in memory. Nothing waits while this is locked.

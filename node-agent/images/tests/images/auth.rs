@@ -25,7 +25,7 @@ async fn at_home() -> (Registry, Node, String) {
     registry.offer("a", "1", &image());
     let mut node = Node::new(&registry);
     let host = format!("127.0.0.1:{}", registry.port);
-    node.config.registries[0].prefix.clone_from(&host);
+    node.config.sources.mirrors[0].prefix.clone_from(&host);
     (registry, node, format!("{host}/a:1"))
 }
 

@@ -207,7 +207,7 @@ async fn nobody_listening_is_told_with_the_address() {
     let mut node = Node::new(&registry);
     // A port that was free a moment ago.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    node.config.registries[0].endpoints[0].url = format!("http://127.0.0.1:{port}");
+    node.config.sources.mirrors[0].endpoints[0] = format!("http://127.0.0.1:{port}");
     node.config.timeouts.retries = 1;
     let error = node.open().await.pull("r.test/a:1", &Auth::default(), None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);

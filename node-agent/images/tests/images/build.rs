@@ -124,6 +124,9 @@ pub(crate) fn zstd(bytes: &[u8]) -> Vec<u8> {
     compress_to_vec(bytes, CompressionLevel::Fastest)
 }
 
+/// A way to compress.
+pub(crate) type Pack = fn(&[u8]) -> Vec<u8>;
+
 /// An image with its documents.
 #[derive(Clone)]
 pub(crate) struct Built {
@@ -138,7 +141,7 @@ pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 impl Built {
     /// An image whose layers are compressed as given, bottom first.
-    pub(crate) fn new(layers: &[(Vec<u8>, fn(&[u8]) -> Vec<u8>)]) -> Self {
+    pub(crate) fn new(layers: &[(Vec<u8>, Pack)]) -> Self {
         let diff_ids: Vec<Digest> = layers.iter().map(|(tar, _)| Digest::of(tar)).collect();
         let blobs = layers.iter().map(|(tar, compress)| compress(tar)).collect();
         Self::from_parts(&diff_ids, blobs, &json!({"Cmd": ["/x"], "User": "7"}))

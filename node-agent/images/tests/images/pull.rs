@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ingot_images::{Auth, Digest, Progress, Registry as Rule};
+use ingot_images::{Auth, Digest, Mirror, Progress};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -28,7 +28,7 @@ async fn an_image_is_pulled_by_tag_and_found_by_all_its_names() {
     assert_eq!(pulled.id, image.id());
     assert_eq!(pulled.repo_tags, ["r.test/a/b:1"]);
     let digest = format!("r.test/a/b@{}", image.digest());
-    assert_eq!(pulled.repo_digests, [digest.clone()]);
+    assert_eq!(pulled.repo_digests, std::slice::from_ref(&digest));
     assert_eq!((&pulled.config.cmd[..], &pulled.config.user[..]), (&["/x".to_owned()][..], "7"));
     for name in ["r.test/a/b:1", &digest, &pulled.id, &pulled.id[7..19]] {
         assert_eq!(store.find(name).as_ref(), Some(&pulled), "{name}");
@@ -183,13 +183,10 @@ async fn a_mirror_without_the_image_is_passed_over() {
     let full = Registry::start().await;
     full.offer("cache/a", "1", &two_layers());
     let mut node = Node::new(&empty);
-    let mut second = full.endpoint();
-    second.url.push_str("/cache");
-    node.config.registries = vec![Rule {
+    node.config.sources.mirrors = vec![Mirror {
         prefix: "r.test".into(),
-        endpoints: vec![empty.endpoint(), second],
+        endpoints: vec![empty.url(), format!("{}/cache", full.url())],
         endpoints_only: true,
-        ..Rule::default()
     }];
     node.open().await.pull("r.test/a:1", &Auth::default(), None).await.unwrap();
     assert_eq!(empty.asked("/v2/a/manifests/1?ns=r.test"), 1);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
-use ingot_images::{Digest, Endpoint, ImageStore, Registry as Rule, StoreConfig, Timeouts};
+use ingot_images::{Digest, ImageStore, Mirror, Sources, StoreConfig, Timeouts};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufStream};
@@ -122,8 +122,8 @@ impl Registry {
         self.requests().iter().filter(|request| request.path.contains(part)).count()
     }
 
-    pub(crate) fn endpoint(&self) -> Endpoint {
-        Endpoint { url: format!("http://127.0.0.1:{}", self.port), ..Endpoint::default() }
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
     }
 
     async fn serve(&self, stream: TcpStream) {
@@ -207,16 +207,12 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn new(registry: &Registry) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let all = Rule {
-            prefix: "*".into(),
-            endpoints: vec![registry.endpoint()],
-            endpoints_only: true,
-            ..Rule::default()
-        };
+        let all =
+            Mirror { prefix: "*".into(), endpoints: vec![registry.url()], endpoints_only: true };
         let mut config = StoreConfig {
             root: folder.path().join("store"),
             bundled: folder.path().join("bundled"),
-            registries: vec![all],
+            sources: Sources { mirrors: vec![all], ..Sources::default() },
             timeouts: Timeouts { retry: Duration::from_millis(1), ..Timeouts::default() },
             ..StoreConfig::default()
         };

@@ -7,14 +7,16 @@ fn auth(password: &str, server: &str) -> Auth {
     Auth { username: "u".into(), password: password.into(), server_address, ..Auth::default() }
 }
 
-fn endpoint(url: &str) -> Endpoint {
-    Endpoint { url: url.into(), ..Endpoint::default() }
+fn mirror(prefix: &str, endpoints: &[&str], endpoints_only: bool) -> Mirror {
+    let endpoints = endpoints.iter().map(|url| (*url).to_owned()).collect();
+    Mirror { prefix: prefix.into(), endpoints, endpoints_only }
 }
 
 /// Address of each place, its repository, and the password it would see.
-fn asked(registries: Vec<Registry>, image: &str, auth: &Auth) -> Vec<[String; 3]> {
-    let config = StoreConfig { registries, ..StoreConfig::default() };
-    let remotes = remotes(&config, &Reference::parse(image).unwrap(), auth).unwrap();
+fn asked(mirrors: Vec<Mirror>, hosts: Vec<Host>, image: &str, auth: &Auth) -> Vec<[String; 3]> {
+    let config = StoreConfig::default();
+    let sources = Sources { mirrors, hosts, ..Sources::default() };
+    let remotes = remotes(&config, &sources, &Reference::parse(image).unwrap(), auth).unwrap();
     let shown = |r: Remote| [r.base.to_string(), r.repository, r.credentials.password];
     remotes.into_iter().map(shown).collect()
 }
@@ -25,24 +27,24 @@ fn is(found: &[[String; 3]], expected: &[[&str; 3]]) {
 
 #[test]
 fn without_a_rule_the_registry_itself_is_asked_with_the_callers_credentials() {
-    let found = asked(vec![], "busybox", &auth("p", ""));
+    let found = asked(vec![], vec![], "busybox", &auth("p", ""));
     is(&found, &[["https://registry-1.docker.io/", "library/busybox", "p"]]);
-    let found = asked(vec![], "busybox", &auth("p", "https://index.docker.io/v1/"));
+    let found = asked(vec![], vec![], "busybox", &auth("p", "https://index.docker.io/v1/"));
     is(&found, &[["https://registry-1.docker.io/", "library/busybox", "p"]]);
-    let found = asked(vec![], "a.test:5000/b", &auth("p", "other.test"));
+    let found = asked(vec![], vec![], "a.test:5000/b", &auth("p", "other.test"));
     is(&found, &[["https://a.test:5000/", "b", ""]]);
 }
 
 #[test]
 fn a_mirror_sees_its_own_credentials_only_cve_2020_15157() {
-    let mirror = Endpoint { auth: auth("mirror", ""), ..endpoint("https://m.test/cache") };
-    let rule = Registry {
-        prefix: "a.test".into(),
-        endpoints: vec![mirror, endpoint("http://n.test:5000")],
-        auth: auth("rule", ""),
-        ..Registry::default()
+    let host = |host: &str, password: &str| Host {
+        host: host.into(),
+        auth: auth(password, ""),
+        ..Host::default()
     };
-    let found = asked(vec![rule.clone()], "a.test/b", &auth("caller", ""));
+    let mirrors = || vec![mirror("a.test", &["https://m.test/cache", "http://n.test:5000"], false)];
+    let hosts = || vec![host("m.test", "mirror"), host("a.test", "configured")];
+    let found = asked(mirrors(), hosts(), "a.test/b", &auth("caller", ""));
     is(
         &found,
         &[
@@ -51,40 +53,32 @@ fn a_mirror_sees_its_own_credentials_only_cve_2020_15157() {
             ["https://a.test/", "b", "caller"],
         ],
     );
-    let found = asked(vec![rule], "a.test/b", &Auth::default());
-    assert_eq!(found[2][2], "rule");
+    let found = asked(mirrors(), hosts(), "a.test/b", &Auth::default());
+    assert_eq!(found[2][2], "configured");
+    let found = asked(vec![], vec![host("docker.io", "hub")], "busybox", &Auth::default());
+    assert_eq!(found[0][2], "hub");
 }
 
 #[test]
 fn the_longest_prefix_decides_and_ends_at_a_slash() {
-    let rule = |prefix: &str, url: &str| Registry {
-        prefix: prefix.into(),
-        endpoints: vec![endpoint(url)],
-        endpoints_only: true,
-        ..Registry::default()
-    };
     let rules = || {
         vec![
-            rule("*", "http://all.test"),
-            rule("a.test", "http://a.m"),
-            rule("a.test/b", "http://b.m"),
+            mirror("*", &["http://all.test"], true),
+            mirror("a.test", &["http://a.m"], true),
+            mirror("a.test/b", &["http://b.m"], true),
         ]
     };
-    let first = |image: &str| asked(rules(), image, &Auth::default())[0][0].clone();
+    let first = |image: &str| asked(rules(), vec![], image, &Auth::default())[0][0].clone();
     assert_eq!(first("a.test/b/c"), "http://b.m/");
     assert_eq!(first("a.test/bc"), "http://a.m/");
     assert_eq!(first("a.test.org/b"), "http://all.test/");
-    assert_eq!(asked(rules(), "x", &Auth::default()).len(), 1);
+    assert_eq!(asked(rules(), vec![], "x", &Auth::default()).len(), 1);
 }
 
 #[test]
 fn a_rule_may_name_the_registry_itself_and_it_is_asked_once() {
-    let rule = Registry {
-        prefix: "a.test:5000".into(),
-        endpoints: vec![endpoint("http://a.test:5000")],
-        ..Registry::default()
-    };
-    let found = asked(vec![rule], "a.test:5000/b", &auth("p", ""));
+    let rule = mirror("a.test:5000", &["http://a.test:5000"], false);
+    let found = asked(vec![rule], vec![], "a.test:5000/b", &auth("p", ""));
     is(&found, &[["http://a.test:5000/", "b", "p"]]);
 }
 
