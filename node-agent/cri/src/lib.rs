@@ -23,7 +23,6 @@ pub use server::{Parts, ServeError, serve};
     clippy::allow_attributes_without_reason,
     clippy::doc_overindented_list_items,
     clippy::doc_lazy_continuation,
-    deprecated,
     reason = "generated code; the comments of the .proto file are its documentation"
 )]
 pub mod v1 {

@@ -5,8 +5,8 @@
 
 mod error;
 mod model;
-pub(crate) mod record;
 mod reach;
+pub(crate) mod record;
 mod recover;
 mod table;
 pub mod usage;
@@ -205,11 +205,7 @@ impl Sandboxes {
     ///
     /// # Errors
     /// When there is no such container, it has ended, or the kernel refuses.
-    pub async fn update_container(
-        &self,
-        id: &str,
-        resources: Resources,
-    ) -> Result<(), CallError> {
+    pub async fn update_container(&self, id: &str, resources: Resources) -> Result<(), CallError> {
         let gone = || CallError::NoContainer { id: id.to_owned() };
         let commands = self.shared.owner(id).ok_or_else(gone)?;
         let (id, resources) = (id.to_owned(), Box::new(resources));

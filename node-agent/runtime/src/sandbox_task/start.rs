@@ -17,7 +17,7 @@ use crate::logs::LogTarget;
 use crate::report::chain;
 use crate::run;
 use crate::sandboxes::{
-    CallError, Container, ContainerPhase, ImageNames, Lifecycle, Process, SandboxPhase,
+    CallError, Container, ContainerPhase, ImageNames, Lifecycle, Process, SandboxPhase, User,
 };
 
 /// SIGTERM, when neither the caller nor the image says otherwise.
@@ -122,12 +122,16 @@ impl SandboxTask {
             let _slot = context.builds.acquire().await;
             container::build_with(&context, &key, &sandbox, id, &config, image, mounted).await
         };
-        let Built { pid, start_time, io, .. } =
+        let Built { pid, start_time, io, user, stop_signal } =
             built.map_err(|e| CallError::failed("build the container", &e))?;
         let exit = context.pid1.watch((pid, start_time)).await;
         let exit = exit.map_err(|e| CallError::failed("watch the container", &e))?;
         let live = self.found(id)?;
-        live.change(|c| c.phase = ContainerPhase::Created(Process { pid, start_time }));
+        live.change(|c| {
+            c.phase = ContainerPhase::Created(Process { pid, start_time });
+            c.user = Some(User { uid: user.uid, gid: user.gid, groups: user.groups });
+            c.stop_signal = stop_signal;
+        });
         let container = live.container.clone();
         let saved = self.records.save_container(&container);
         saved.map_err(|e| CallError::failed("write the container down", &e))?;
