@@ -1,6 +1,8 @@
 //! Hands the config's pods to the pod engine, which it starts once VAR is there and PID 1 answers, and turns what the
 //! engine says into events. It knows nothing of how pods run.
 
+mod registries;
+
 use super::{Controller, Outcome, Want};
 use crate::pods::Pods;
 use crate::state::{Events, Severity, State, VolumeState};
@@ -33,6 +35,7 @@ pub(crate) struct PodsController {
 /// The engine, and what it was last told.
 struct Running {
     engine: Engine,
+    images: ImageStore,
     /// Pod networks and log bounds it was started with; it takes no others while it runs.
     started_with: (Vec<Subnet>, LogLimits),
     changes: watch::Receiver<Arc<Vec<PodStatus>>>,
@@ -78,14 +81,18 @@ impl PodsController {
     async fn start(&mut self, want: &Want) -> anyhow::Result<()> {
         let pid1 = self.pods.pid1()?;
         let images = ImageStore::open(StoreConfig::default()).await.context("open the images")?;
+        if let Some(config) = &want.config {
+            images.set_sources(registries::sources(&config.config.machine.registries));
+        }
         let config = engine_config(want, images.clone());
         let started_with = (config.pod_subnets.clone(), config.log_limits);
         let engine = Engine::start(config, pid1).await.context("start the pod engine")?;
         tokio::spawn(forward(engine.subscribe_events(), self.state.events.clone()));
         self.pods.set_engine(engine.clone());
-        tokio::spawn(crate::cri::run(engine.sandboxes().clone(), images, self.state.clone()));
+        let cri = crate::cri::run(engine.sandboxes().clone(), images.clone(), self.state.clone());
+        tokio::spawn(cri);
         let changes = engine.watch();
-        self.engine = Some(Running { engine, started_with, changes, told: None });
+        self.engine = Some(Running { engine, images, started_with, changes, told: None });
         Ok(())
     }
 }
@@ -133,6 +140,8 @@ impl Controller for PodsController {
                 let pods =
                     config.config.pods.iter().map(|pod| Pod::from_config(pod, limit)).collect();
                 let facts = node_facts(&self.state);
+                let sources = registries::sources(&config.config.machine.registries);
+                running.images.set_sources(sources);
                 let surroundings = Surroundings::new(&config.config, facts.clone());
                 running.engine.set_pods(config.generation, pods, surroundings);
                 running.told = Some((config.generation, facts));
@@ -153,7 +162,8 @@ impl Controller for PodsController {
     }
 
     async fn woken(&mut self) {
-        let told = self.engine.as_ref().and_then(|r| r.told.as_ref()).map(|(_, facts)| facts.clone());
+        let told =
+            self.engine.as_ref().and_then(|r| r.told.as_ref()).map(|(_, facts)| facts.clone());
         let engine = async {
             match &mut self.engine {
                 // An error means that the engine is gone, which it never is while we hold it.
