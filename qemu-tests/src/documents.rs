@@ -19,7 +19,7 @@ pub fn machine(credentials: &Credentials, hostname: &str) -> String {
 #[must_use]
 pub fn with_mirror(machine: &str, url: &str) -> String {
     format!(
-        "{machine}registries:\n  mirrors:\n    - registry: \"*\"\n      endpoints: [\"{url}\"]\n"
+        "{machine}registries:\n  mirrors:\n    - registry: \"*\"\n      endpoints: [\"{url}\"]\n      endpointsOnly: true\n"
     )
 }
 
@@ -50,6 +50,7 @@ pub struct Pod {
     annotations: Vec<(&'static str, String)>,
     restart_policy: &'static str,
     host_network: bool,
+    ports: Vec<(u16, u16)>,
 }
 
 impl Pod {
@@ -64,6 +65,7 @@ impl Pod {
             annotations: Vec::new(),
             restart_policy: "Always",
             host_network: false,
+            ports: Vec::new(),
         }
     }
 
@@ -109,6 +111,13 @@ impl Pod {
         self
     }
 
+    /// Leads a TCP port of the node to one of the pod.
+    #[must_use]
+    pub fn host_port(mut self, container_port: u16, host_port: u16) -> Self {
+        self.ports.push((container_port, host_port));
+        self
+    }
+
     /// The `v1/Pod` document.
     #[must_use]
     pub fn document(&self) -> String {
@@ -126,6 +135,14 @@ impl Pod {
         }
         text.push_str(&format!("  containers:\n  - name: main\n    image: {}\n", self.image));
         text.push_str(&format!("    args: [{}]\n", quoted(&self.words)));
+        if !self.ports.is_empty() {
+            text.push_str("    ports:\n");
+            for (container, host) in &self.ports {
+                text.push_str(&format!(
+                    "    - containerPort: {container}\n      hostPort: {host}\n"
+                ));
+            }
+        }
         if !self.limits.is_empty() {
             text.push_str("    resources:\n      limits:\n");
             for (name, quantity) in &self.limits {
@@ -142,13 +159,14 @@ fn quoted(words: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Credentials, Pod, machine, stream};
+    use super::{Credentials, Pod, machine, relay, stream, with_mirror};
 
     #[test]
     fn the_node_would_accept_what_the_tests_write() {
         let credentials = Credentials::generate().expect("credentials");
-        let pod = Pod::new("spin", &["spin"]).cpu("250m").memory("32Mi").pids(64).host_network();
-        let text = stream(&[machine(&credentials, "test"), pod.document()]);
+        let pod = Pod::new("spin", &["spin"]).cpu("250m").memory("32Mi").pids(64).host_port(80, 8080);
+        let machine = with_mirror(&machine(&credentials, "test"), "http://192.0.2.1:5000");
+        let text = stream(&[machine, pod.document(), relay()]);
         let problems = ingot_machine_config::load(&text).problems;
         assert!(problems.is_empty(), "{problems:#?}\n{text}");
     }

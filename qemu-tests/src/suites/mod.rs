@@ -12,6 +12,7 @@ mod crictl;
 mod critest;
 mod density;
 mod hardening;
+mod network;
 mod pods;
 mod power_cut;
 mod quotas;
@@ -72,6 +73,7 @@ enum Kind {
     Quotas,
     Config,
     Boot,
+    Network,
     AgentCrash,
     PowerCut,
     Verity,
@@ -86,7 +88,10 @@ enum Kind {
 impl Suite {
     /// Whether it only asks, on the shared node.
     fn asks(&self) -> bool {
-        !matches!(self.kind, Kind::AgentCrash | Kind::PowerCut | Kind::Verity | Kind::Critest)
+        !matches!(
+            self.kind,
+            Kind::AgentCrash | Kind::PowerCut | Kind::Verity | Kind::Critest | Kind::Network
+        )
     }
 
     /// Whether it needs a [`CriKit`].
@@ -127,6 +132,11 @@ pub const SUITES: &[Suite] = &[
         name: "boot",
         about: "every way to start, configure and stop a node",
         kind: Kind::Boot,
+    },
+    Suite {
+        name: "network",
+        about: "who reaches whom: pods, the node, outside, and ports of the node",
+        kind: Kind::Network,
     },
     Suite {
         name: "agent_crash",
@@ -195,6 +205,7 @@ pub async fn run(context: &Context, names: &[String], report: &Report) {
         for suite in breaking {
             let report = report.suite(suite.name);
             match suite.kind {
+                Kind::Network => Box::pin(network::run(context, &report)).await,
                 Kind::AgentCrash => Box::pin(agent_crash::run(context, &report)).await,
                 Kind::PowerCut => Box::pin(power_cut::run(context, &report)).await,
                 Kind::Verity => Box::pin(verity::run(context, &report)).await,

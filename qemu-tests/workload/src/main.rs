@@ -29,6 +29,8 @@ const USAGE: &str = "usage: workload COMMAND
   cat PATH                    wait for a file to have a line, and print it
   serve PORT                  answer every HTTP request with a greeting
   get HOST:PORT PATH          print the answer of an HTTP server
+  echo PORT                   send every line back, and print who connects
+  converse HOST:PORT MS       send a line to an echo every MS ms over one connection; end when it breaks
   relay PORT PATH             hand every connection to PORT on to the Unix socket at PATH
   net                         print the addresses of this network namespace
   env                         print the environment
@@ -86,6 +88,8 @@ fn run(words: &[&str]) -> anyhow::Result<i32> {
         ["cat", path] => text::cat(path),
         ["serve", port] => network::serve(number(port)?),
         ["get", server, path] => network::get(server, path),
+        ["echo", port] => network::echo(number(port)?),
+        ["converse", server, ms] => network::converse(server, number(ms)?),
         ["relay", port, path] => network::relay(number(port)?, path),
         ["net"] => network::addresses(),
         ["env"] => text::environment(),

@@ -3,8 +3,12 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv6Addr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use anyhow::Context as _;
+
+/// How long an answer may take before the connection counts as broken.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Answers every HTTP request with a greeting, one after the other.
 pub(crate) fn serve(port: u16) -> anyhow::Result<i32> {
@@ -42,6 +46,51 @@ pub(crate) fn get(server: &str, path: &str) -> anyhow::Result<i32> {
     let mut text = String::new();
     connection.read_to_string(&mut text).context("read answer")?;
     print!("{text}");
+    Ok(0)
+}
+
+/// Sends every line of every connection back, and prints who connected.
+pub(crate) fn echo(port: u16) -> anyhow::Result<i32> {
+    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
+        .or_else(|_| TcpListener::bind(("0.0.0.0", port)))
+        .with_context(|| format!("listen on port {port}"))?;
+    println!("echoing on port {port}");
+    for connection in listener.incoming().flatten() {
+        let Ok(peer) = connection.peer_addr() else { continue };
+        println!("peer {}", peer.ip().to_canonical());
+        std::thread::spawn(move || {
+            let Ok(reader) = connection.try_clone() else { return };
+            let mut writer = connection;
+            for line in BufReader::new(reader).lines().map_while(Result::ok) {
+                if writeln!(writer, "{line}").is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    Ok(0)
+}
+
+/// Says "1", "2", ... over one connection and prints "answer 1", ... as they come back. Waits for the server to be there,
+/// but never connects twice.
+pub(crate) fn converse(server: &str, ms: u64) -> anyhow::Result<i32> {
+    let mut connection = loop {
+        match TcpStream::connect(server) {
+            Ok(connection) => break connection,
+            Err(error) => eprintln!("connect to {server}: {error}"),
+        }
+        crate::resources::pause(1000);
+    };
+    connection.set_read_timeout(Some(PATIENCE)).context("set a deadline")?;
+    let mut answers = BufReader::new(connection.try_clone().context("share the connection")?);
+    for number in 1_u64.. {
+        writeln!(connection, "{number}").context("say a line")?;
+        let mut line = String::new();
+        answers.read_line(&mut line).context("hear a line")?;
+        anyhow::ensure!(line.trim_end() == number.to_string(), "the answer is {line:?}");
+        println!("answer {number}");
+        crate::resources::pause(ms);
+    }
     Ok(0)
 }
 
