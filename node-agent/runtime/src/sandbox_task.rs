@@ -100,8 +100,8 @@ pub(crate) struct SandboxTask {
 /// A container, and who waits for what.
 struct Live {
     container: Arc<Container>,
-    /// Keeps its image.
-    _hold: Option<Hold>,
+    /// Keeps its images.
+    _holds: Vec<Hold>,
     stop: Option<Stop>,
     stoppers: Vec<Reply<()>>,
     removers: Vec<Reply<()>>,
@@ -289,8 +289,9 @@ impl SandboxTask {
 
 impl Live {
     fn new(context: &Context, container: Arc<Container>) -> Self {
-        let _hold = context.images().hold(&container.image.id);
-        Self { container, _hold, stop: None, stoppers: Vec::new(), removers: Vec::new() }
+        let images = [&container.image].into_iter().chain(container.mounted.values());
+        let _holds = images.filter_map(|image| context.images().hold(&image.id)).collect();
+        Self { container, _holds, stop: None, stoppers: Vec::new(), removers: Vec::new() }
     }
 
     /// Changes the container; whoever has it already keeps what it was.

@@ -55,7 +55,7 @@ pub(crate) fn container_status(container: &Container) -> v1::ContainerStatus {
         message: exit.map(|exit| exit.message.clone()).unwrap_or_default(),
         labels: config.labels.clone().into_iter().collect(),
         annotations: config.annotations.clone().into_iter().collect(),
-        mounts: config.mounts.iter().map(mount).collect(),
+        mounts: config.mounts.iter().map(|of| mount(container, of)).collect(),
         log_path: log_path.unwrap_or_default(),
         resources: Some(v1::ContainerResources {
             linux: Some(resources(&container.resources)),
@@ -105,7 +105,7 @@ pub(crate) fn resources(limits: &Resources) -> v1::LinuxContainerResources {
     }
 }
 
-fn mount(mount: &Mount) -> v1::Mount {
+fn mount(container: &Container, mount: &Mount) -> v1::Mount {
     let range = |range: IdMapping| v1::IdMapping {
         host_id: range.host_id,
         container_id: range.container_id,
@@ -114,7 +114,12 @@ fn mount(mount: &Mount) -> v1::Mount {
     let (host_path, image, image_sub_path) = match &mount.source {
         MountSource::Host(path) => (path.to_string_lossy().into_owned(), None, String::new()),
         MountSource::Image { image, sub_path } => {
-            let image = v1::ImageSpec { image: image.clone(), ..v1::ImageSpec::default() };
+            let used = container.mounted.get(image);
+            let image = v1::ImageSpec {
+                image: image.clone(),
+                image_ref: used.map(|used| used.reference.clone()).unwrap_or_default(),
+                ..v1::ImageSpec::default()
+            };
             (String::new(), Some(image), sub_path.clone())
         }
         // Only the node's own pods have such mounts.

@@ -79,6 +79,13 @@ pub(super) async fn recover(engine: &Engine) -> Result<(), EngineError> {
         "recovered"
     );
     tokio::spawn(sweep(context.clone(), leftovers));
+    // Everybody holds the images of what runs by now.
+    let images = context.images().clone();
+    tokio::spawn(async move {
+        if let Err(error) = images.gc().await {
+            tracing::warn!(error = chain(&error), "let go of unused layers");
+        }
+    });
     Ok(())
 }
 

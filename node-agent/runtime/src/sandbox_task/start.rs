@@ -51,7 +51,7 @@ impl SandboxTask {
         for name in container::mounted_images(&config) {
             mounted.push((name.to_owned(), self.image(name)?));
         }
-        let container = self.new_container(config, &image)?;
+        let container = self.new_container(config, &image, &mounted)?;
         let id = container.id.clone();
         let failed = |e: &dyn std::error::Error| CallError::failed("write the container down", e);
         self.records.save_container(&container).map_err(|e| failed(&e))?;
@@ -74,10 +74,9 @@ impl SandboxTask {
         &self,
         config: ContainerConfig,
         image: &Image,
+        mounted: &[(String, Arc<Image>)],
     ) -> Result<Container, CallError> {
-        let first = |names: &[String], otherwise: &str| {
-            names.first().map_or_else(|| otherwise.to_owned(), Clone::clone)
-        };
+        let mounted = mounted.iter().map(|(name, image)| (name.clone(), names(image, name)));
         let log_path = match &self.sandbox.config.log_directory {
             Some(folder) if !config.log_path.is_empty() => Some(folder.join(&config.log_path)),
             _ => None,
@@ -85,11 +84,8 @@ impl SandboxTask {
         Ok(Container {
             id: run::new_id().map_err(|e| CallError::failed("draw an id", &e))?,
             sandbox_id: self.sandbox.id.clone(),
-            image: ImageNames {
-                id: image.id.clone(),
-                name: first(&image.repo_tags, &config.image),
-                reference: first(&image.repo_digests, &image.id),
-            },
+            image: names(image, &config.image),
+            mounted: mounted.collect(),
             boot_id: self.context.boot_id.clone(),
             phase: ContainerPhase::Creating,
             created_at: Timestamp::now(),
@@ -236,6 +232,18 @@ impl SandboxTask {
         }
         self.publish();
         Ok(())
+    }
+}
+
+/// The names of an image that was asked for by `wanted`.
+fn names(image: &Image, wanted: &str) -> ImageNames {
+    let first = |names: &[String], otherwise: &str| {
+        names.first().map_or_else(|| otherwise.to_owned(), Clone::clone)
+    };
+    ImageNames {
+        id: image.id.clone(),
+        name: first(&image.repo_tags, wanted),
+        reference: first(&image.repo_digests, &image.id),
     }
 }
 

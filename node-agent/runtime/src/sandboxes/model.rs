@@ -1,6 +1,7 @@
 //! What is known of a sandbox and its containers: at the same time what readers see and what is on disk. A value is never
 //! changed once somebody else has it; a change makes a new one.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,6 +57,8 @@ pub struct Container {
     pub config: Arc<ContainerConfig>,
     /// The image it was made from.
     pub image: ImageNames,
+    /// Images it mounts, by the names its config has for them.
+    pub mounted: BTreeMap<String, ImageNames>,
     /// Boot in which it was made.
     pub boot_id: String,
     /// How far it has come.

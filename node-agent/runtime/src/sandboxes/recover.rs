@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use tokio::sync::mpsc;
 
-use super::record::{self, Records};
+use super::record::{self, RecordError, Records};
 use super::table::Key;
 use super::{COMMANDS_MAX, Sandbox, SandboxPhase, Sandboxes};
 use crate::pid1::Pid1Error;
@@ -49,6 +49,12 @@ pub(crate) async fn recover(sandboxes: &Sandboxes) -> Result<Recovered, Pid1Erro
             }
             Err(error) => {
                 tracing::error!(id, error = chain(&error), "load sandbox record");
+                // One that nobody will ever understand; what is left of the sandbox is then swept as anybody's.
+                if !matches!(error, RecordError::Read { .. })
+                    && let Err(error) = records.remove()
+                {
+                    tracing::warn!(id, error = chain(&error), "remove broken record");
+                }
                 continue;
             }
         };
