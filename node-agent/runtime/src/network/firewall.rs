@@ -38,8 +38,15 @@ const DESTINATION_CHANGED: u32 = 1 << 5;
 const NAME_LENGTH: usize = 16;
 
 /// Modules that the rules need; the kernel would ask a program for them that a node does not have.
-pub(super) const MODULES: &[&str] =
-    &["nf_tables", "nft_chain_nat", "nft_ct", "nft_fib_inet", "nft_masq", "nft_nat"];
+pub(super) const MODULES: &[&str] = &[
+    "nf_tables",
+    "nft_chain_nat",
+    "nft_ct",
+    "nft_fib_inet",
+    "nft_masq",
+    "nft_nat",
+    "nf_conntrack_netlink",
+];
 
 /// An IP version: all that differs in the rules.
 #[derive(Clone, Copy)]
@@ -122,14 +129,27 @@ pub(super) fn replace(subnets: &[Subnet], ports: &[Port]) -> Result<(), NftError
 pub(super) fn add(ports: &[Port]) -> Result<(), NftError> {
     let mut batch = Batch::new(TABLE);
     change(&mut batch, ports, Batch::add_elements);
-    batch.commit()
+    batch.commit()?;
+    forget(ports);
+    Ok(())
 }
 
 /// Ends that. Connections that are open go on until they end.
 pub(super) fn remove(ports: &[Port]) -> Result<(), NftError> {
     let mut batch = Batch::new(TABLE);
     change(&mut batch, ports, Batch::delete_elements);
-    batch.commit()
+    batch.commit()?;
+    forget(ports);
+    Ok(())
+}
+
+/// UDP has no connections: who goes on sending would be led to the pod of before for as long as it does.
+fn forget(ports: &[Port]) {
+    for port in ports.iter().filter(|port| port.protocol == Protocol::Udp) {
+        let number = family(port.to).number;
+        // It matters little enough not to fail what succeeded.
+        let _ = nft::forget(number, transport(port.protocol), port.host_port);
+    }
 }
 
 fn change(batch: &mut Batch, ports: &[Port], how: impl Fn(&mut Batch, &str, &[Element])) {

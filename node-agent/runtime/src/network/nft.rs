@@ -30,7 +30,7 @@ const SUBSYSTEM: u16 = 10;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 
-/// Length of a netlink header with the `nfgenmsg` behind it.
+/// Length of a netlink header, before the `nfgenmsg`.
 const HEADER: usize = 16;
 
 /// Elements in one message at most: an attribute is at most 64 KiB long, and an element here at most 100 bytes.
@@ -187,6 +187,94 @@ pub(super) fn jump(chain: &str) -> Attribute {
     expression("immediate", &[number(1, VERDICT), nested(2, &[verdict])])
 }
 
+/// Removes what the kernel remembers of connectionless conversations with a port of the node, so that the next packet of each
+/// is led by the rules of now. Best effort: what stays is forgotten when it is silent for a while.
+pub(super) fn forget(family: u8, transport: u8, port: u16) -> Result<(), NftError> {
+    // `NFNL_SUBSYS_CTNETLINK`, `IPCTNL_MSG_CT_DELETE`, and the bits of what is compared: protocol and destination port.
+    const DELETE: u16 = (1 << 8) | 2;
+    const COMPARED: u32 = (1 << 3) | (1 << 5);
+    let protocol = DefaultNla::new(1, vec![transport]);
+    let port = DefaultNla::new(3, port.to_be_bytes().to_vec());
+    let tuple = nested(1, &[nested(2, &[protocol, port])]);
+    let filter = DefaultNla::new(1, COMPARED.to_ne_bytes().to_vec());
+    let other_way = DefaultNla::new(2, vec![0; 4]);
+    let attributes = [tuple, nested(25, &[filter, other_way])];
+    let bytes = message(DELETE, NLM_F_ACK, 1, (family, 0), &attributes);
+    exchange(&bytes, |datagram| check(datagram, |_| "remembered connections".to_owned()))
+}
+
+/// Sends messages, and gives each datagram of the answer to `check`, which counts what was acknowledged in it.
+fn exchange(
+    bytes: &[u8],
+    check: impl Fn(&[u8]) -> Result<usize, NftError>,
+) -> Result<(), NftError> {
+    let mut socket = Socket::new(NETLINK_NETFILTER).map_err(NftError::Open)?;
+    socket.bind_auto().map_err(NftError::Open)?;
+    socket.connect(&SocketAddr::new(0, 0)).map_err(NftError::Open)?;
+    // A refusal only means that a very large batch will not fit, which then says so.
+    let _ = rustix::net::sockopt::set_socket_send_buffer_size(socket.as_fd(), SEND_MAX);
+    // Answers without what they answer to: they must fit.
+    let _ = socket.set_cap_ack(true);
+    socket.send(bytes, 0).map_err(NftError::Send)?;
+    // All answers are there now, so nothing is waited for.
+    socket.set_non_blocking(true).map_err(NftError::Receive)?;
+    let mut buffer = Vec::with_capacity(RECEIVE_MAX);
+    let mut answers = 0_usize;
+    loop {
+        buffer.clear();
+        match socket.recv(&mut buffer, 0) {
+            Ok(_) => answers += check(&buffer)?,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(NftError::Receive(error)),
+        }
+    }
+    if answers == 0 {
+        return Err(NftError::Receive(io::ErrorKind::UnexpectedEof.into()));
+    }
+    Ok(())
+}
+
+/// Counts the acknowledgements in a datagram, up to the first refusal; `about` says what a sequence number stands for.
+fn check(mut datagram: &[u8], about: impl Fn(usize) -> String) -> Result<usize, NftError> {
+    let mut answers = 0;
+    while let Ok(message) = NetlinkBuffer::new_checked(datagram) {
+        let code = message.payload().first_chunk::<4>().map_or(0, |b| i32::from_ne_bytes(*b));
+        if message.message_type() == NLMSG_ERROR {
+            if code != 0 {
+                let index = usize::try_from(message.sequence_number()).unwrap_or(usize::MAX);
+                let source = io::Error::from_raw_os_error(-code);
+                return Err(NftError::Refused { what: about(index), source });
+            }
+            answers += 1;
+        }
+        let length = usize::try_from(message.length()).unwrap_or(usize::MAX);
+        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Ok(answers)
+}
+
+/// A message with its header and `nfgenmsg` (address family, version 0, resource).
+fn message(
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    (family, resource): (u8, u16),
+    attributes: &[Attribute],
+) -> Vec<u8> {
+    let length = HEADER + 4 + attributes.buffer_len();
+    let mut header = NetlinkHeader::default();
+    header.length = u32::try_from(length).unwrap_or(u32::MAX);
+    header.message_type = kind;
+    header.flags = NLM_F_REQUEST | flags;
+    header.sequence_number = sequence;
+    let mut bytes = vec![0; length];
+    header.emit(&mut bytes);
+    let [high, low] = resource.to_be_bytes();
+    bytes[HEADER..HEADER + 4].copy_from_slice(&[family, 0, high, low]);
+    attributes.emit(&mut bytes[HEADER + 4..]);
+    bytes
+}
+
 /// A map's key and value, or a key alone where one is removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Element {
@@ -217,21 +305,10 @@ impl Batch {
         about: String,
         attributes: &[Attribute],
     ) {
-        let length = HEADER + 4 + attributes.buffer_len();
-        let mut header = NetlinkHeader::default();
-        header.length = u32::try_from(length).unwrap_or(u32::MAX);
-        header.message_type = kind;
-        header.flags = NLM_F_REQUEST | flags;
-        header.sequence_number = u32::try_from(self.about.len()).unwrap_or(u32::MAX);
-        let start = self.bytes.len();
-        self.bytes.resize(start + length, 0);
-        // In bounds: the vector was just made that long.
-        let Some(place) = self.bytes.get_mut(start..) else { return };
-        header.emit(place);
-        // nfgenmsg: family, version 0, and the resource in network order.
-        place[HEADER] = if kind == BATCH_BEGIN || kind == BATCH_END { 0 } else { INET };
-        place[HEADER + 2..HEADER + 4].copy_from_slice(&resource.to_be_bytes());
-        attributes.emit(&mut place[HEADER + 4..]);
+        let family = if kind == BATCH_BEGIN || kind == BATCH_END { 0 } else { INET };
+        let sequence = u32::try_from(self.about.len()).unwrap_or(u32::MAX);
+        let message = message(kind, flags, sequence, (family, resource), attributes);
+        self.bytes.extend(message);
         self.about.push(about);
     }
 
@@ -317,47 +394,7 @@ impl Batch {
     /// Hands the batch to the kernel. Blocks while another program changes tables.
     pub(super) fn commit(mut self) -> Result<(), NftError> {
         self.message(BATCH_END, 0, SUBSYSTEM, "the batch".to_owned(), &[]);
-        let mut socket = Socket::new(NETLINK_NETFILTER).map_err(NftError::Open)?;
-        socket.bind_auto().map_err(NftError::Open)?;
-        socket.connect(&SocketAddr::new(0, 0)).map_err(NftError::Open)?;
-        // A refusal only means that a very large batch will not fit, which then says so.
-        let _ = rustix::net::sockopt::set_socket_send_buffer_size(socket.as_fd(), SEND_MAX);
-        socket.send(&self.bytes, 0).map_err(NftError::Send)?;
-        // All answers are there now, so nothing is waited for.
-        socket.set_non_blocking(true).map_err(NftError::Receive)?;
-        let mut buffer = Vec::with_capacity(RECEIVE_MAX);
-        let mut answers = 0_usize;
-        loop {
-            buffer.clear();
-            match socket.recv(&mut buffer, 0) {
-                Ok(_) => answers += self.check(&buffer)?,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(NftError::Receive(error)),
-            }
-        }
-        if answers == 0 {
-            return Err(NftError::Receive(io::ErrorKind::UnexpectedEof.into()));
-        }
-        Ok(())
-    }
-
-    /// Counts the acknowledgements in a datagram, up to the first refusal.
-    fn check(&self, mut datagram: &[u8]) -> Result<usize, NftError> {
-        let mut answers = 0;
-        while let Ok(message) = NetlinkBuffer::new_checked(datagram) {
-            let code = message.payload().first_chunk::<4>().map_or(0, |b| i32::from_ne_bytes(*b));
-            if message.message_type() == NLMSG_ERROR {
-                if code != 0 {
-                    let index = usize::try_from(message.sequence_number()).unwrap_or(usize::MAX);
-                    let what = self.about.get(index).cloned().unwrap_or_default();
-                    let source = io::Error::from_raw_os_error(-code);
-                    return Err(NftError::Refused { what, source });
-                }
-                answers += 1;
-            }
-            let length = usize::try_from(message.length()).unwrap_or(usize::MAX);
-            datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
-        }
-        Ok(answers)
+        let about = |index: usize| self.about.get(index).cloned().unwrap_or_default();
+        exchange(&self.bytes, |datagram| check(datagram, about))
     }
 }

@@ -242,6 +242,23 @@ fn a_port_of_the_node_leads_to_the_pod_from_everywhere() {
     });
 }
 
+#[test]
+fn who_goes_on_sending_to_a_udp_port_reaches_the_pod_of_now() {
+    let Some(world) = World::new() else { return };
+    world.node.run(async {
+        let network = agent(&world);
+        let ports = [(Protocol::Udp, 5353)];
+        let socket = world.outside.open(|| UdpSocket::bind("0.0.0.0:0"));
+        let before = start(&network, &pod("before", &ports)).await;
+        socket.send_to(b"?", "192.0.2.1:5353").unwrap();
+        before.udp.recv_from(&mut [0]).unwrap();
+        network.detach("before").await.unwrap();
+        let now = start(&network, &pod("now", &ports)).await;
+        socket.send_to(b"?", "192.0.2.1:5353").unwrap();
+        now.udp.recv_from(&mut [0]).unwrap();
+    });
+}
+
 fn datagram(from: &Namespace, to: &str, served: &Running) {
     let socket = from.open(|| UdpSocket::bind("0.0.0.0:0"));
     socket.set_read_timeout(Some(LIMIT)).unwrap();
