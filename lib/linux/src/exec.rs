@@ -9,11 +9,15 @@ use std::os::fd::RawFd;
 
 /// Every signal at its default and none blocked, as a program expects it.
 pub fn default_signals() {
-    // SAFETY: plain system calls; the set is a live local.
+    // An all-zero `struct sigaction` of the kernel: the default action. glibc's signal(2) refuses its own two signals, and its
+    // posix_spawn(3) leaves them ignored.
+    let default = [0_u64; 4];
+    // SAFETY: plain system calls; `default` is as long as the kernel's struct, the set is a live local.
     unsafe {
         // Ignored signals stay ignored over execve, and Rust programs ignore SIGPIPE.
-        for signal in 1..=64 {
-            libc::signal(signal, libc::SIG_DFL);
+        for signal in 1..=64_i32 {
+            let none = std::ptr::null::<u64>();
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, 8);
         }
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);

@@ -26,7 +26,7 @@ use crate::cgroup::{Cgroup, CgroupError, settings};
 use crate::config::{ContainerConfig, MountSource, Resources, SandboxConfig};
 use crate::context::Context;
 use crate::device::DeviceError;
-use crate::logs::writer::LogPaths;
+use crate::logs::LogPaths;
 use crate::pid1::Pid1Error;
 use crate::runc::{self, RuncError};
 use crate::sandbox::{self, SandboxError};
@@ -162,18 +162,6 @@ pub(crate) fn cgroup(
     Ok(sandbox::cgroup(context, key, sandbox)?.of_container(id))
 }
 
-/// Steps 2 and 3. `images` are those that `config` mounts, by the names it has for them.
-pub(crate) async fn build(
-    context: &Arc<Context>,
-    key: &str,
-    sandbox: &SandboxConfig,
-    id: &str,
-    config: &ContainerConfig,
-    image: &Image,
-) -> Result<Built, ContainerError> {
-    build_with(context, key, sandbox, id, config, image, Vec::new()).await
-}
-
 /// Names of the images that a container mounts.
 pub(crate) fn mounted_images(config: &ContainerConfig) -> impl Iterator<Item = &str> {
     config.mounts.iter().filter_map(|mount| match &mount.source {
@@ -182,7 +170,7 @@ pub(crate) fn mounted_images(config: &ContainerConfig) -> impl Iterator<Item = &
     })
 }
 
-/// The same as [`build`], for a container that mounts images: each by the name it has in `config`.
+/// Steps 2 and 3. `mounted` are the images that the container mounts, each by the name it has in `config`.
 pub(crate) async fn build_with(
     context: &Arc<Context>,
     key: &str,
@@ -212,6 +200,7 @@ pub(crate) async fn build_with(
     let program = context.paths().runc.clone();
     let helper = tokio::task::spawn_blocking(move || {
         let (request, user) = prepare::prepare(&work)?;
+        io::hand_over(&theirs, work.sandbox.namespaces.user.as_ref(), user.uid);
         let request = Request::Create(Box::new(request));
         let answer = runc::run(&program, &request, &theirs).map_err(ContainerError::Build)?;
         Ok((answer, user))

@@ -23,7 +23,6 @@ use crate::context::Context;
 use crate::logs::LogTarget;
 use crate::logs::writer::LogWriter;
 use crate::pid1::Pid1;
-use crate::readiness;
 
 use attach::Stdin;
 use pump::{Command, Pump, Source};
@@ -66,7 +65,7 @@ impl ContainerIo {
             Io::Terminal(_) => Some(make_through(&context.pid1, id).await?),
             Io::Pipes { .. } => None,
         };
-        let writer = LogWriter::take_up(target)?;
+        let writer = LogWriter::open(target)?;
         Self::begin(Some(&context.pid1), id, Ends { ours, through }, writer, options, written)
     }
 
@@ -82,7 +81,7 @@ impl ContainerIo {
         written: Option<Arc<watch::Sender<u64>>>,
     ) -> io::Result<Option<Self>> {
         let Some(ends) = recall(&context.pid1, id).await? else { return Ok(None) };
-        let writer = LogWriter::take_up(target)?;
+        let writer = LogWriter::open(target)?;
         Self::begin(Some(&context.pid1), id, ends, writer, options, written).map(Some)
     }
 

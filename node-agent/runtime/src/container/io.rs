@@ -6,7 +6,7 @@ use ingot_init_api::Name;
 use ingot_linux::pipe;
 
 use super::ContainerError;
-use crate::config::ContainerConfig;
+use crate::config::{ContainerConfig, UserNamespace};
 use crate::context::Context;
 
 /// Room in a pipe: what a container may write while the agent restarts, before it has to wait.
@@ -71,6 +71,22 @@ pub(super) fn make(config: &ContainerConfig) -> std::io::Result<(Option<Io>, Vec
         stdin = Some(write);
     }
     Ok((Some(Io::Pipes { stdin, stdout, stderr }), theirs))
+}
+
+/// Gives the container's ends to its user: a program that is not root could not open `/dev/stdout` otherwise.
+pub(super) fn hand_over(theirs: &[OwnedFd], namespace: Option<&UserNamespace>, uid: u32) {
+    let outside = match namespace.map(|namespace| namespace.uids) {
+        None => Some(uid),
+        Some(ids) => uid
+            .checked_sub(ids.container_id)
+            .filter(|offset| *offset < ids.length)
+            .and_then(|offset| ids.host_id.checked_add(offset)),
+    };
+    let Some(outside) = outside else { return };
+    for fd in theirs {
+        // Everything else works without.
+        let _ = rustix::fs::fchown(fd, Some(rustix::fs::Uid::from_raw(outside)), None);
+    }
 }
 
 /// Gives copies of our ends to PID 1.

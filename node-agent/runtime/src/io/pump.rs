@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::attach::Feeds;
 use crate::logs::LogStream;
-use crate::logs::writer::LogWriter;
+use crate::logs::writer::{LogWriter, Tap};
 use crate::readiness::register;
 
 /// Turns after which the final drain stops: more than a pipe holds ([`LogWriter::pump`] moves 256 KiB in a turn).
@@ -192,7 +192,7 @@ fn move_output(
         let bytes: Arc<[u8]> = bytes.into();
         clients.iter_mut().for_each(|client| client.push(source.stream, &bytes));
     };
-    let tap: Option<&mut dyn FnMut(&[u8])> = if listened_to { Some(&mut show) } else { None };
+    let tap: Option<Tap<'_>> = if listened_to { Some(&mut show) } else { None };
     let Some((read, write, _)) = &source.terminal else {
         return writer.pump(source.stream, source.fd.get_ref(), tap);
     };

@@ -38,7 +38,7 @@ fn target(folder: &Path) -> LogTarget {
 }
 
 fn begin(folder: &Path, ours: Ends, stdin_once: bool) -> ContainerIo {
-    let writer = LogWriter::take_up(target(folder)).unwrap();
+    let writer = LogWriter::open(target(folder)).unwrap();
     ContainerIo::begin(None, "id", ours, writer, IoOptions { stdin_once }, None).unwrap()
 }
 
@@ -197,7 +197,7 @@ fn other_tasks_run_and_the_pump_ends_while_somebody_writes_without_pause() {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let writer = LogWriter::take_up(LogTarget::Rotated(paths, limits)).unwrap();
+            let writer = LogWriter::open(LogTarget::Rotated(paths, limits)).unwrap();
             let ends = Ends { ours: Io::Pipes { stdin: None, stdout, stderr }, through: None };
             let options = IoOptions::default();
             let io = ContainerIo::begin(None, "id", ends, writer, options, None).unwrap();

@@ -3,7 +3,6 @@
 mod format;
 mod place;
 mod prune;
-pub(crate) mod pump;
 pub(crate) mod read;
 pub(crate) mod writer;
 

@@ -28,7 +28,6 @@ use std::path::{Path, PathBuf};
 use ingot_linux::pipe::{self, Spliced};
 use jiff::Timestamp;
 
-pub(crate) use super::place::LogPaths;
 use super::place::{Checkpoint, Place};
 use super::{LogStream, LogTarget, format};
 use crate::durable::{Survives, replace};
@@ -65,6 +64,9 @@ struct Spool {
     forgotten: u64,
 }
 
+/// Is shown what comes out of a pipe.
+pub(crate) type Tap<'a> = &'a mut dyn FnMut(&[u8]);
+
 /// Writes the log of one run.
 pub(crate) struct LogWriter {
     checkpoint: PathBuf,
@@ -87,12 +89,7 @@ pub(super) const fn index(stream: LogStream) -> usize {
 
 impl LogWriter {
     /// Takes up the log where it is, at the first start or after a kill.
-    pub(crate) fn open(paths: LogPaths, limits: LogLimits) -> io::Result<Self> {
-        Self::take_up(LogTarget::Rotated(paths, limits))
-    }
-
-    /// Takes up the log where it is, at the first start or after a kill.
-    pub(crate) fn take_up(target: LogTarget) -> io::Result<Self> {
+    pub(crate) fn open(target: LogTarget) -> io::Result<Self> {
         let scratch = target.scratch().to_owned();
         let spool = |stream: LogStream| -> io::Result<Spool> {
             let mut options = OpenOptions::new();
@@ -124,7 +121,7 @@ impl LogWriter {
         &mut self,
         stream: LogStream,
         pipe: impl AsFd,
-        tap: Option<&mut dyn FnMut(&[u8])>,
+        tap: Option<Tap<'_>>,
     ) -> io::Result<Spliced> {
         let mut last = Spliced::Empty;
         let mut tap = tap;

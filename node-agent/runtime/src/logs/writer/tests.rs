@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use proptest::prelude::*;
 
 use super::*;
-use crate::logs::LogLine;
+use crate::logs::{LogLine, LogPaths};
 
 struct Bench {
     _folder: tempfile::TempDir,
@@ -30,7 +30,7 @@ fn bench(limits: LogLimits) -> Bench {
 
 impl Bench {
     fn open(&self) -> LogWriter {
-        LogWriter::open(self.paths.clone(), self.limits).unwrap()
+        LogWriter::open(LogTarget::Rotated(self.paths.clone(), self.limits)).unwrap()
     }
 
     fn lines(&self) -> Vec<LogLine> {
@@ -247,7 +247,7 @@ proptest! {
 /// A log whose path somebody else chose, and who rotates it.
 fn given(folder: &std::path::Path) -> LogWriter {
     let target = LogTarget::File { path: folder.join("pod/0.log"), scratch: folder.to_owned() };
-    LogWriter::take_up(target).unwrap()
+    LogWriter::open(target).unwrap()
 }
 
 fn payloads(path: &std::path::Path) -> Vec<String> {
@@ -315,7 +315,7 @@ fn without_a_log_the_output_is_read_and_forgotten() {
     let (read, write) = pipe::with_size(1 << 16).unwrap();
     File::from(write).write_all(b"one\ntwo").unwrap();
     let target = LogTarget::Nowhere { scratch: folder.path().to_owned() };
-    let mut writer = LogWriter::take_up(target).unwrap();
+    let mut writer = LogWriter::open(target).unwrap();
     let mut seen = Vec::new();
     let mut tap = |bytes: &[u8]| seen.extend_from_slice(bytes);
     writer.pump(LogStream::Stdout, &read, Some(&mut tap)).unwrap();
