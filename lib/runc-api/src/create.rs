@@ -29,6 +29,9 @@ pub struct Create {
     pub stage: PathBuf,
     /// Mounts that need more than the spec can say.
     pub mounts: Vec<Mount>,
+    /// Numbers of `mounts` that are put in place only when the container is complete, and where: over folders that
+    /// libcontainer fills.
+    pub late: Vec<(usize, String)>,
     /// Working folder to make when it is absent: the mount it is in (`None`: the root file system) and the path in there.
     pub working_dir: Option<(Option<usize>, String)>,
     /// Full path of the cgroup, made and limited by the agent.

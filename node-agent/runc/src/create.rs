@@ -48,6 +48,7 @@ pub(crate) fn build(
         Stdio::Output | Stdio::All => None,
     };
     let pid = run_libcontainer(request, descriptors, console.as_ref())?;
+    mounts::attach_late(request, pid).context("mount over the container's folders")?;
     let created = Created { pid, start_time: start_time(pid)? };
     write_by_rename(&request.created, &serde_json::to_vec(&created).context("write result")?)?;
     Ok((created, console.map(Console::master).transpose()?))

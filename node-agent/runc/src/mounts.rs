@@ -12,8 +12,9 @@ use ingot_linux::beneath::{self, Kind};
 use ingot_runc_api::{Create, Mappings, Mount, MountSource, Propagation};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::userns;
+use crate::{fork, userns};
 
 /// A tree of mounts that is nowhere yet.
 pub(crate) struct Detached(OwnedFd);
@@ -264,6 +265,38 @@ pub(crate) fn mount(context: OwnedFd, attributes: MountAttrFlags) -> anyhow::Res
         .context("mount the file system")
 }
 
+/// Puts the late mounts into the container with this first process, which still waits.
+pub(crate) fn attach_late(request: &Create, pid: i32) -> anyhow::Result<()> {
+    if request.late.is_empty() {
+        return Ok(());
+    }
+    let mut trees = Vec::new();
+    for (number, at) in &request.late {
+        let staged = request.stage.join(number.to_string());
+        let staged = rustix::fs::open(&staged, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .context("open a prepared mount")?;
+        trees.push((Detached::of(&staged)?, at.trim_start_matches('/')));
+    }
+    let path = format!("/proc/{pid}/ns/mnt");
+    let namespace = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .with_context(|| format!("open {path}"))?;
+    // In a copy: this process has to stay where its files are.
+    let copy = fork::copy(|_| {
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount))
+            .context("enter the mounts of the container")?;
+        let root = beneath::folder(Path::new("/")).context("open the root of the container")?;
+        for (tree, at) in &trees {
+            let target = inside(&root, Path::new(at), true)?;
+            let flags =
+                MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+            rustix::mount::move_mount(&tree.0, "", &target, "", flags)
+                .with_context(|| format!("mount on /{at}"))?;
+        }
+        Ok(())
+    })?;
+    copy.wait()
+}
+
 /// Makes the working folder in what is mounted there, if it is not there.
 pub(crate) fn make_working_dir(request: &Create) -> anyhow::Result<()> {
     let Some((mount, path)) = &request.working_dir else { return Ok(()) };
@@ -283,3 +316,6 @@ pub(crate) fn make_working_dir(request: &Create) -> anyhow::Result<()> {
         made => made.map(drop),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,7 +42,6 @@ mod sandbox_task;
 mod signal;
 mod spec;
 mod sysctl;
-mod usage;
 mod user_ids;
 
 pub use engine::reach;

@@ -18,7 +18,7 @@ use ingot_linux::{file_lock, unmount};
 use ingot_runc_api::{Request, Sandbox, Tmpfs};
 
 use crate::cgroup::{Cgroup, CgroupError, settings};
-use crate::config::{NamespaceMode, SandboxConfig};
+use crate::config::{NamespaceMode, Resources, SandboxConfig};
 use crate::context::Context;
 use crate::network::NetworkError;
 use crate::runc::{self, RuncError};
@@ -145,6 +145,20 @@ pub(crate) async fn build(
     }
     write_etc(context, key, config, &addresses)?;
     Ok(addresses)
+}
+
+/// Changes the limits of the whole pod: all that are given, or none and an error. Nothing is done to a cgroup that belongs to
+/// the caller.
+pub(crate) fn update(
+    context: &Context,
+    key: &str,
+    config: &SandboxConfig,
+    resources: &Resources,
+) -> Result<(), CgroupError> {
+    if !owns_cgroup(config) {
+        return Ok(());
+    }
+    cgroup(context, key, config)?.update(&context.paths().cgroup, &settings(resources)?)
 }
 
 /// Whether the runtime makes the cgroup of the pod, and removes it.

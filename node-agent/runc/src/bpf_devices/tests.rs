@@ -70,3 +70,39 @@ fn any_node_may_be_made_but_not_opened() {
     assert!(allows(&code, BLOCK, MKNOD, 8, 0));
     assert!(!allows(&code, CHAR, MKNOD | READ, 4, 64));
 }
+
+#[test]
+fn go_2022_0396_what_no_rule_names_is_refused() {
+    let disk = DeviceRule {
+        block: true,
+        major: Some(8),
+        minor: Some(16),
+        read: true,
+        write: false,
+        make: false,
+    };
+    let code = program(&rules(&[disk]).unwrap());
+    assert!(allows(&code, BLOCK, READ, 8, 16));
+    assert!(!allows(&code, BLOCK, WRITE, 8, 16));
+    assert!(!allows(&code, BLOCK, READ | WRITE, 8, 16));
+    assert!(!allows(&code, BLOCK, READ, 8, 0));
+    assert!(!allows(&code, CHAR, READ, 8, 16));
+    // Those that every container has stay.
+    assert!(allows(&code, CHAR, READ | WRITE, 1, 3));
+}
+
+#[test]
+fn many_devices_still_make_a_program_with_jumps_inside_their_rules() {
+    let device = |minor| DeviceRule {
+        block: false,
+        major: Some(10),
+        minor: Some(minor),
+        read: true,
+        write: true,
+        make: true,
+    };
+    let devices: Vec<DeviceRule> = (0..300).map(device).collect();
+    let code = program(&rules(&devices).unwrap());
+    assert!(allows(&code, CHAR, ALL, 10, 299));
+    assert!(!allows(&code, CHAR, ALL, 10, 300));
+}

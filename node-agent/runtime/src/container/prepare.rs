@@ -121,6 +121,7 @@ pub(super) fn prepare(work: &Work) -> Result<(Create, User), ContainerError> {
         },
         stage: folders.stage,
         working_dir: place_of(&described),
+        late: described.mounts.late,
         mounts: described.mounts.staged,
         bundle: folders.bundle,
         cgroup: work.cgroup.path().to_owned(),

@@ -15,6 +15,8 @@ pub(crate) struct Mounts {
     pub(crate) staged: Vec<api::Mount>,
     /// Where each of those appears.
     pub(crate) destinations: Vec<String>,
+    /// Those that the helper puts in place itself: number and place.
+    pub(crate) late: Vec<(usize, String)>,
     /// One of them makes mounts of the container appear on the node.
     pub(crate) shared: bool,
 }
@@ -41,7 +43,7 @@ pub(super) fn build(input: &Input<'_>) -> Result<Mounts, SpecError> {
     for base in base(input) {
         let at = base["destination"].as_str().unwrap_or_default();
         // What was asked for wins: the image's owner knows better.
-        if !wanted.iter().any(|(path, _)| path == at) {
+        if at == "/dev" || !wanted.iter().any(|(path, _)| path == at) {
             mounts.spec.push(base);
         }
     }
@@ -106,12 +108,17 @@ fn add(
         }
     };
     let number = mounts.staged.len();
-    mounts.spec.push(json!({
-        "destination": path,
-        "type": "bind",
-        "source": input.stage.join(number.to_string()),
-        "options": ["rbind"],
-    }));
+    if path == "/dev" {
+        // libcontainer makes its nodes and links in what it finds there: that must be the container's own.
+        mounts.late.push((number, path.clone()));
+    } else {
+        mounts.spec.push(json!({
+            "destination": path,
+            "type": "bind",
+            "source": input.stage.join(number.to_string()),
+            "options": ["rbind"],
+        }));
+    }
     mounts.shared |= mount.propagation == Propagation::Bidirectional;
     mounts.staged.push(api::Mount {
         source,
