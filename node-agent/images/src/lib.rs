@@ -11,6 +11,7 @@ mod digest;
 mod error;
 mod http;
 mod image;
+mod layout;
 mod reference;
 mod registry;
 mod source;

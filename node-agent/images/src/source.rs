@@ -1,4 +1,4 @@
-//! Where an image comes from: a registry, or an archive on the disk. What comes is checked by whoever takes it.
+//! Where an image comes from: a registry, or an archive on the disk. Layers are checked by whoever takes them.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::digest::Digest;
 use crate::error::Error;
+use crate::layout::Layout;
 use crate::registry::manifest::Descriptor;
 use crate::registry::{Document, Registries, RegistryError};
 use crate::unpack::Piece;
@@ -14,6 +15,7 @@ use crate::unpack::Piece;
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
     Registry(Arc<Registries>),
+    Archive(Arc<Layout>),
 }
 
 fn failed(reference: &str) -> impl FnOnce(RegistryError) -> Error {
@@ -32,6 +34,7 @@ impl Source {
             Self::Registry(registry) => {
                 registry.manifest(name, digest).await.map_err(failed(shown))
             }
+            Self::Archive(archive) => archive.manifest(digest),
         }
     }
 
@@ -45,6 +48,7 @@ impl Source {
             Self::Registry(registry) => {
                 registry.small_blob(descriptor).await.map_err(failed(shown))
             }
+            Self::Archive(archive) => archive.small_blob(descriptor),
         }
     }
 
@@ -60,6 +64,7 @@ impl Source {
             Self::Registry(registry) => {
                 registry.blob(descriptor, pieces, count).await.map_err(failed(shown))
             }
+            Self::Archive(archive) => archive.blob(descriptor, pieces, count).await,
         }
     }
 }

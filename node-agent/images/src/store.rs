@@ -5,6 +5,7 @@
 mod disk;
 mod fetch;
 mod find;
+mod import;
 mod pull;
 mod state;
 
@@ -102,6 +103,18 @@ impl ImageStore {
         progress: Option<watch::Sender<Progress>>,
     ) -> Result<Arc<Image>, Error> {
         pull::pull(&self.inner, reference, auth, progress).await
+    }
+
+    /// Takes all images from an archive: an OCI layout as a tar, or what `docker save` writes. Whatever reads it may
+    /// block.
+    ///
+    /// # Errors
+    /// When the archive or an image in it is not acceptable, or the disk is full. Images before that one stay.
+    pub async fn import(
+        &self,
+        archive: impl std::io::Read + Send + 'static,
+    ) -> Result<Vec<Arc<Image>>, Error> {
+        import::import(&self.inner, archive).await
     }
 
     /// Where images come from, for pulls that begin from now on.

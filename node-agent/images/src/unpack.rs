@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config::Limits;
 use crate::digest::Digest;
 
-pub(crate) use self::tar::TarError;
+pub(crate) use self::tar::{Archive, Kind, TarError};
 pub(crate) use self::tree::Stats;
 
 /// Folder of a layer's files; beside it there is room for what the store knows about the layer.

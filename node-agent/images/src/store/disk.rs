@@ -238,6 +238,16 @@ impl Disk {
         rustix::fs::syncfs(since).map_err(|e| write_error(&self.root)(e.into()))
     }
 
+    /// A new file that goes when it is closed.
+    pub(super) fn scratch(&self) -> Result<File, Error> {
+        let path = self.fresh();
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create_new(true).mode(0o600).open(&path);
+        let file = file.map_err(write_error(&path))?;
+        fs::remove_file(&path).map_err(write_error(&path))?;
+        Ok(file)
+    }
+
     /// The store's folder, open.
     pub(super) fn handle(&self) -> Result<File, Error> {
         File::open(&self.root).map_err(read_error(&self.root))

@@ -127,6 +127,11 @@ impl<R: BufRead> Archive<R> {
         self.content = self.content.saturating_sub(length as u64);
     }
 
+    /// What is below.
+    pub(crate) fn get_ref(&self) -> &R {
+        &self.reader
+    }
+
     /// What is below, once no entry is left.
     pub(crate) fn into_inner(self) -> R {
         self.reader
