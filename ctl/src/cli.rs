@@ -1,5 +1,11 @@
 //! Every command and flag, with the text that explains it. Parsing only: what commands do is in `commands/`.
 
+mod containers;
+
+pub use containers::{
+    Attach, Containers, Cp, Exec, Images, ImagesCommand, Place, Port, PortForward, Target, Top,
+};
+
 use crate::client::{DEFAULT_TIMEOUT, Endpoint};
 use crate::failure::Failure;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -17,7 +23,8 @@ Exit codes:
   3  the config was refused; nothing was changed
   4  no connection to the node, or it is not in the mode for this
   5  not authenticated or not permitted
-  6  a deadline passed";
+  6  a deadline passed
+`exec` ends with the exit code of its program instead.";
 
 /// Asks and manages Ingot nodes through their machine API.
 #[derive(Debug, Parser)]
@@ -100,6 +107,13 @@ pub enum Command {
     Pods(Pods),
     Logs(Logs),
     Stats(Stats),
+    Top(Top),
+    Containers(Containers),
+    Exec(Exec),
+    Attach(Attach),
+    PortForward(PortForward),
+    Cp(Cp),
+    Images(Images),
     Cgroups(Cgroups),
     Services(Services),
     Service(Service),
@@ -202,12 +216,30 @@ pub struct Version {
     pub client: bool,
 }
 
-/// List pods and their containers
+/// List pods and their containers, or tell everything about one
+///
+/// Example: ingotctl pods describe web
 #[derive(Debug, Args)]
 pub struct Pods {
     /// Only this namespace
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, value_name = "NAME", global = true)]
     pub namespace: Option<String>,
+    /// What to do instead of listing
+    #[command(subcommand)]
+    pub command: Option<PodsCommand>,
+}
+
+/// What can be done with pods.
+#[derive(Debug, Subcommand)]
+pub enum PodsCommand {
+    /// Tell everything about one pod: its state, its containers, what happened to it
+    ///
+    /// Example: ingotctl pods describe web
+    Describe {
+        /// The pod
+        #[arg(value_name = "POD")]
+        pod: String,
+    },
 }
 
 /// Print the log of a container

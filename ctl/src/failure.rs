@@ -31,6 +31,8 @@ pub enum Exit {
 #[derive(Debug)]
 pub struct Failure {
     exit: Exit,
+    /// Exit code of a program elsewhere that ended with it; nothing is printed then.
+    program: Option<u8>,
     message: String,
     causes: Vec<String>,
     details: String,
@@ -42,7 +44,20 @@ impl Failure {
     #[must_use]
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { exit, message, causes: Vec::new(), details: String::new(), hint: None }
+        let (causes, details) = (Vec::new(), String::new());
+        Self { exit, program: None, message, causes, details, hint: None }
+    }
+
+    /// A program elsewhere ended with this code. What it has to say it has said.
+    #[must_use]
+    pub fn program(code: u8) -> Self {
+        Self { program: Some(code), ..Self::new(Exit::Quiet, "") }
+    }
+
+    /// Whether there is nothing to say about it.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.exit == Exit::Quiet
     }
 
     /// Something about a file or a word of the operator.
@@ -79,7 +94,7 @@ impl Failure {
     /// The code of the process.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(self.exit as u8)
+        ExitCode::from(self.program.unwrap_or(self.exit as u8))
     }
 
     /// Writing our output failed. A closed pipe is the reader's choice, not an error.

@@ -10,6 +10,7 @@ pub mod contexts;
 pub mod failure;
 mod output;
 mod session;
+mod terminal;
 mod text;
 
 pub use commands::run;

@@ -14,7 +14,8 @@ use std::sync::OnceLock;
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) format: Format,
-    terminal: bool,
+    /// Whether standard output is one.
+    pub(crate) terminal: bool,
 }
 
 impl Output {
@@ -76,6 +77,20 @@ impl Output {
     /// Bytes as they are, unless a terminal would obey them.
     pub(crate) fn raw(&self, bytes: &[u8]) -> Result<(), Failure> {
         if self.terminal { self.text(&String::from_utf8_lossy(bytes)) } else { self.write(bytes) }
+    }
+
+    /// Bytes as they are, also to a terminal: for programs that the operator gave it to.
+    pub(crate) fn verbatim(&self, bytes: &[u8]) -> Result<(), Failure> {
+        self.write(bytes)
+    }
+
+    /// The same to standard error.
+    pub(crate) fn errors(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut stderr = io::stderr().lock();
+        stderr
+            .write_all(bytes)
+            .and_then(|()| stderr.flush())
+            .map_err(|error| Failure::output(&error))
     }
 
     fn write(&self, bytes: &[u8]) -> Result<(), Failure> {

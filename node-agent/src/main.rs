@@ -5,6 +5,7 @@
 mod apply;
 mod console;
 mod controllers;
+mod copy;
 mod cri;
 mod grpc;
 mod inspect;

@@ -138,6 +138,21 @@ impl Node {
         })
     }
 
+    /// Sends a stream and waits for its one answer. It has no deadline, as nobody knows how long the stream is; a node that has vanished is still
+    /// noticed.
+    ///
+    /// # Errors
+    /// The node's error with its hint.
+    pub async fn upload<Q, R>(
+        &self,
+        rpc: &'static str,
+        messages: Q,
+        work: impl AsyncFnOnce(MachineClient<Channel>, Request<Q>) -> Result<Response<R>, Status>,
+    ) -> Result<R, Error> {
+        let answer = work(self.machine(), Request::new(messages)).await;
+        answer.map(Response::into_inner).map_err(|status| from_status(&self.endpoint, rpc, status))
+    }
+
     /// State of the node.
     ///
     /// # Errors

@@ -1,17 +1,23 @@
 //! One command per file. Each asks the node one thing and shows the answer; none decides anything a node should decide.
 
 mod apply;
+mod attach;
 mod cat;
 mod cgroups;
 mod completion;
 mod config;
+mod containers;
+mod cp;
 mod dmesg;
 mod events;
+mod exec;
 mod r#gen;
 mod get_config;
+mod images;
 mod logs;
 mod ls;
 mod pods;
+mod port_forward;
 mod problems;
 mod reboot;
 mod service;
@@ -19,6 +25,8 @@ mod services;
 mod shutdown;
 mod stats;
 mod status;
+mod streams;
+mod top;
 mod validate;
 mod version;
 
@@ -50,6 +58,13 @@ async fn dispatch(session: &Session<'_>, command: &Command) -> Result<(), Failur
         Command::Pods(args) => pods::run(session, args).await,
         Command::Logs(args) => logs::run(session, args).await,
         Command::Stats(args) => stats::run(session, args).await,
+        Command::Top(args) => Box::pin(top::run(session, args)).await,
+        Command::Containers(args) => containers::run(session, args).await,
+        Command::Exec(args) => Box::pin(exec::run(session, args)).await,
+        Command::Attach(args) => Box::pin(attach::run(session, args)).await,
+        Command::PortForward(args) => Box::pin(port_forward::run(session, args)).await,
+        Command::Cp(args) => Box::pin(cp::run(session, args)).await,
+        Command::Images(args) => Box::pin(images::run(session, args)).await,
         Command::Cgroups(args) => cgroups::run(session, args).await,
         Command::Services(_) => services::run(session).await,
         Command::Service(args) => service::run(session, args).await,

@@ -1,6 +1,8 @@
 //! `pods`: pods and their containers.
 
-use crate::cli::Pods;
+mod describe;
+
+use crate::cli::{Pods, PodsCommand};
 use crate::failure::Failure;
 use crate::output::table;
 use crate::session::Session;
@@ -13,6 +15,10 @@ pub(super) async fn run(session: &Session<'_>, args: &Pods) -> Result<(), Failur
     let mut answer = node
         .call("ListPods", ListPodsRequest {}, async |mut api, request| api.list_pods(request).await)
         .await?;
+    if let Some(PodsCommand::Describe { pod }) = &args.command {
+        let namespace = args.namespace.as_deref().unwrap_or("default");
+        return describe::run(session, &node, answer, namespace, pod).await;
+    }
     if let Some(namespace) = &args.namespace {
         answer.pods.retain(|pod| pod.namespace == *namespace);
     }
@@ -21,11 +27,13 @@ pub(super) async fn run(session: &Session<'_>, args: &Pods) -> Result<(), Failur
 
 fn show(answer: &ListPodsResponse) -> String {
     let pods = answer.pods.iter().map(|pod| {
-        let ready = pod.containers.iter().filter(|container| container.state() == State::Running);
+        // As kubectl counts: an init container is done or not, but never ready.
+        let counted = || pod.containers.iter().filter(|container| container.role != "init");
+        let ready = counted().filter(|container| container.ready);
         [
             pod.namespace.clone(),
             pod.name.clone(),
-            format!("{}/{}", ready.count(), pod.containers.len()),
+            format!("{}/{}", ready.count(), counted().count()),
             pod.phase.clone(),
             if pod.host_network { "host".to_owned() } else { text::or_dash(&pod.ips.join(",")) },
             text::time(pod.started_at.as_ref()),

@@ -68,7 +68,11 @@ fn show(answer: &PodStatsResponse, before: Option<&PodStatsResponse>) -> String 
     table(headings, rows.collect())
 }
 
-fn find<'a>(before: &'a PodStatsResponse, now: &ContainerStats) -> Option<&'a ContainerStats> {
+/// The same container in an earlier answer.
+pub(super) fn find<'a>(
+    before: &'a PodStatsResponse,
+    now: &ContainerStats,
+) -> Option<&'a ContainerStats> {
     before.containers.iter().find(|earlier| {
         (&earlier.namespace, &earlier.pod, &earlier.container)
             == (&now.namespace, &now.pod, &now.container)
@@ -77,15 +81,18 @@ fn find<'a>(before: &'a PodStatsResponse, now: &ContainerStats) -> Option<&'a Co
 
 /// CPU used between two samples, in thousandths of one CPU, by the node's clock; `-` when the container was made anew.
 fn rate(before: &ContainerStats, now: &ContainerStats) -> String {
+    rate_millis(before, now).map_or_else(|| "-".to_owned(), |millis| format!("{millis}m"))
+}
+
+/// The same as a number.
+pub(super) fn rate_millis(before: &ContainerStats, now: &ContainerStats) -> Option<u64> {
     let usec = |time: &Option<Timestamp>| {
         time.as_ref()
             .map_or(0, |time| i128::from(time.seconds) * 1_000_000 + i128::from(time.nanos) / 1000)
     };
-    let elapsed = usec(&now.time) - usec(&before.time);
-    match now.cpu_usage_usec.checked_sub(before.cpu_usage_usec) {
-        Some(used) if elapsed > 0 => format!("{}m", i128::from(used) * 1000 / elapsed),
-        _ => "-".to_owned(),
-    }
+    let elapsed = u128::try_from(usec(&now.time) - usec(&before.time)).ok()?;
+    let used = now.cpu_usage_usec.checked_sub(before.cpu_usage_usec)?;
+    u64::try_from((u128::from(used) * 1000).checked_div(elapsed)?).ok()
 }
 
 #[cfg(test)]

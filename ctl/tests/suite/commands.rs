@@ -42,6 +42,12 @@ async fn every_answer_is_shown_in_every_form() {
         ("get-config", &["get-config"]),
         ("pods", &["pods"]),
         ("stats", &["stats"]),
+        ("top", &["top", "--interval", "1ms"]),
+        ("containers", &["containers", "--all"]),
+        ("images-list", &["images", "list"]),
+        ("images-pull", &["images", "pull", "registry.example/web:1"]),
+        ("images-rm", &["images", "rm", "web"]),
+        ("images-gc", &["images", "gc", "--unused"]),
         ("cgroups", &["cgroups"]),
         ("services", &["services"]),
         ("logs", &["logs", "web/app", "--timestamps"]),
@@ -72,6 +78,85 @@ async fn bytes_pass_through_a_pipe_as_they_are() {
     );
     let log = shell.run(&["logs", "web", "--tail", "1"]);
     assert!(log.contains("that was cut \u{1b}[31m"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_in_a_container_has_these_pipes_and_gives_its_exit_code() {
+    let fake = Fake::configured().await;
+    let shell = shell(&fake, &[]);
+    let mut text = String::new();
+    for arguments in [
+        &["exec", "-i", "web/app", "--", "cat"][..],
+        &["exec", "-e", "A=b", "id:4f2a4f2a", "--", "show"],
+        &["exec", "web", "--", "lost"],
+        &["exec", "nowhere", "--", "show"],
+        &["exec", "-it", "web", "--", "show"],
+        &["exec", "web", "--context", "operator", "--", "show"],
+        &["attach", "web/app"],
+        &["cp", "a", "b"],
+        &["cp", "web:/a", "web:/b"],
+        &["cp", "absent", "web:/b"],
+        &["images", "pull", "x", "--username", "anna"],
+        &["port-forward", "web", "0"],
+    ] {
+        text += &shell.run_with(arguments, "from here\n");
+        text.push('\n');
+    }
+    golden("commands/exec.txt", &text);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_come_back_as_they_were_copied() {
+    let fake = Fake::configured().await;
+    let shell = shell(&fake, &[]);
+    std::fs::create_dir_all(shell.path("folder/sub")).unwrap();
+    let bytes: Vec<u8> = (0..300_000_u32).map(|number| number.to_le_bytes()[0]).collect();
+    std::fs::write(shell.path("folder/sub/file"), &bytes).unwrap();
+    std::os::unix::fs::symlink("sub/file", shell.path("folder/link")).unwrap();
+    let there = shell.run(&["cp", "folder", "web/app:/tmp"]);
+    assert!(there.ends_with("--- exit 0\n"), "{there}");
+    let back = shell.run(&["cp", "web/app:/tmp/folder", "copy"]);
+    assert!(back.ends_with("--- exit 0\n"), "{back}");
+    assert_eq!(std::fs::read(shell.path("copy/sub/file")).unwrap(), bytes);
+    assert_eq!(std::fs::read_link(shell.path("copy/link")).unwrap().to_str(), Some("sub/file"));
+    let full = shell.run(&["cp", "folder", "web/app:/full"]);
+    assert!(full.contains("no space left") && full.ends_with("--- exit 1\n"), "{full}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_here_leads_to_the_pod() {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let fake = Fake::configured().await;
+    let shell = shell(&fake, &[]);
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_ingotctl"))
+        .args(["port-forward", "web", ":80", ":81", "-o", "json"])
+        .current_dir(shell.directory.path())
+        .env_clear()
+        .env("HOME", shell.directory.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (said, closed) = tokio::task::spawn_blocking(move || {
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut local = || {
+            let line: serde_json::Value =
+                serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+            std::net::TcpStream::connect(line["local"].as_str().unwrap()).unwrap()
+        };
+        let (mut open, mut closed) = (local(), local());
+        open.write_all(b"ping").unwrap();
+        open.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut said = String::new();
+        open.read_to_string(&mut said).unwrap();
+        let closed = closed.read(&mut [0; 1]).unwrap_or(0);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        (said, closed)
+    })
+    .await
+    .unwrap();
+    assert_eq!((said.as_str(), closed), ("PING", 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

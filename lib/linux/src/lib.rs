@@ -9,6 +9,7 @@ pub mod exec;
 pub mod file_lock;
 pub mod inherited;
 pub mod input;
+pub mod inside;
 pub mod inspect;
 pub mod kmsg;
 pub mod module;

@@ -176,6 +176,8 @@ pub(crate) fn stats() -> PodStatsResponse {
             pids_limit: 0,
             cpu_pressure_some_avg10: 74.5,
             memory_pressure_some_avg10: 0.0,
+            source: "config".into(),
+            id: "4f2a".repeat(16),
             io_pressure_some_avg10: 0.25,
         }],
     }
@@ -270,4 +272,55 @@ pub(crate) fn files() -> Vec<FileInfo> {
         file("/var", 0o040_755, 4096),
         FileInfo { error: "permission denied".into(), ..file("/state/ingot/pki", 0, 0) },
     ]
+}
+
+pub(crate) fn containers() -> ListContainersResponse {
+    let own = RunningContainer {
+        id: "4f2a".repeat(16),
+        namespace: "default".into(),
+        pod: "web".into(),
+        container: "app".into(),
+        source: "config".into(),
+        image: "ingot/workload:latest".into(),
+        state: "running".into(),
+        pid: 312,
+        started_at: time(10),
+        cgroup: "pods/0d1c/4f2a".into(),
+        restarts: 2,
+        exit_code: 0,
+        sandbox: "0d1c".into(),
+    };
+    let ended = RunningContainer {
+        id: "beef".repeat(16),
+        namespace: "kube-system".into(),
+        pod: "dns".into(),
+        container: "dns\u{1b}[31m".into(),
+        source: "cri".into(),
+        state: "ended".into(),
+        exit_code: 137,
+        pid: 0,
+        cgroup: String::new(),
+        ..own.clone()
+    };
+    ListContainersResponse { containers: vec![own, ended] }
+}
+
+pub(crate) fn images() -> ListImagesResponse {
+    let bundled = Image {
+        id: format!("sha256:{}", "ab".repeat(32)),
+        tags: vec!["ingot/workload:latest".into()],
+        digests: vec![],
+        size_bytes: 0,
+        bundled: true,
+        containers: 2,
+    };
+    let pulled = Image {
+        id: format!("sha256:{}", "cd".repeat(32)),
+        tags: vec![],
+        digests: vec![format!("registry.example/web@sha256:{}", "01".repeat(32))],
+        size_bytes: 12 << 20,
+        bundled: false,
+        containers: 0,
+    };
+    ListImagesResponse { images: vec![bundled, pulled], store_bytes: 12 << 20, store_inodes: 900 }
 }

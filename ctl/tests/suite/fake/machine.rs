@@ -1,5 +1,6 @@
 //! The fake's RPCs: a role check that answers as a node does, and canned answers behind it.
 
+use super::programs::{self, Programs};
 use super::{Caller, answers};
 use ingot_api::machine::v1::machine_server::Machine as Service;
 use ingot_api::machine::v1::*;
@@ -8,18 +9,19 @@ use ingot_pki::{Fingerprint, Role};
 use std::pin::Pin;
 use tokio_stream::Stream;
 use tonic::metadata::{BinaryMetadataValue, MetadataMap};
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 pub(crate) struct Machine {
     code: Option<PairingCode>,
     fingerprint: Fingerprint,
+    programs: Programs,
 }
 
 impl Machine {
     pub(crate) fn new(code: Option<PairingCode>, fingerprint: Fingerprint) -> Self {
-        Self { code, fingerprint }
+        Self { code, fingerprint, programs: Programs::default() }
     }
 
     fn need<T>(&self, request: &Request<T>, role: Role) -> Result<(), Status> {
@@ -35,7 +37,7 @@ impl Machine {
     }
 }
 
-fn hinted(code: Code, message: String, hint: String) -> Status {
+pub(super) fn hinted(code: Code, message: String, hint: String) -> Status {
     let mut metadata = MetadataMap::new();
     metadata.insert_bin(ingot_api::HINT_METADATA, BinaryMetadataValue::from_bytes(hint.as_bytes()));
     Status::with_metadata(code, message, metadata)
@@ -148,6 +150,102 @@ impl Service for Machine {
             ));
         }
         Ok(stream(answers::logs(request.get_ref()), request.get_ref().follow))
+    }
+
+    async fn list_containers(
+        &self,
+        request: Request<ListContainersRequest>,
+    ) -> Result<Response<ListContainersResponse>, Status> {
+        self.need(&request, Role::Reader)?;
+        Ok(Response::new(answers::containers()))
+    }
+
+    type ExecStream = Answers<ExecResponse>;
+
+    async fn exec(
+        &self,
+        request: Request<Streaming<ExecRequest>>,
+    ) -> Result<Response<Self::ExecStream>, Status> {
+        self.need(&request, Role::Admin)?;
+        programs::exec(request.into_inner()).await
+    }
+
+    type AttachStream = Answers<AttachResponse>;
+
+    async fn attach(
+        &self,
+        request: Request<Streaming<AttachRequest>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        self.need(&request, Role::Admin)?;
+        programs::attach(request.into_inner()).await
+    }
+
+    type PortForwardStream = Answers<PortForwardResponse>;
+
+    async fn port_forward(
+        &self,
+        request: Request<Streaming<PortForwardRequest>>,
+    ) -> Result<Response<Self::PortForwardStream>, Status> {
+        self.need(&request, Role::Admin)?;
+        programs::port_forward(request.into_inner()).await
+    }
+
+    async fn copy_in(
+        &self,
+        request: Request<Streaming<CopyInRequest>>,
+    ) -> Result<Response<CopyInResponse>, Status> {
+        self.need(&request, Role::Admin)?;
+        self.programs.copy_in(request.into_inner()).await
+    }
+
+    type CopyOutStream = Answers<CopyOutResponse>;
+
+    async fn copy_out(
+        &self,
+        request: Request<CopyOutRequest>,
+    ) -> Result<Response<Self::CopyOutStream>, Status> {
+        self.need(&request, Role::Admin)?;
+        Ok(stream(self.programs.copy_out(), false))
+    }
+
+    async fn list_images(
+        &self,
+        request: Request<ListImagesRequest>,
+    ) -> Result<Response<ListImagesResponse>, Status> {
+        self.need(&request, Role::Reader)?;
+        Ok(Response::new(answers::images()))
+    }
+
+    type PullImageStream = Answers<PullImageResponse>;
+
+    async fn pull_image(
+        &self,
+        request: Request<PullImageRequest>,
+    ) -> Result<Response<Self::PullImageStream>, Status> {
+        self.need(&request, Role::Operator)?;
+        if request.get_ref().password != "secret" && !request.get_ref().username.is_empty() {
+            return Err(Status::failed_precondition("the registry refuses the password"));
+        }
+        let report =
+            |bytes, id: &str| PullImageResponse { bytes, bytes_total: 2000, id: id.into() };
+        Ok(stream(vec![report(1000, ""), report(2000, "sha256:4f2a")], false))
+    }
+
+    async fn remove_image(
+        &self,
+        request: Request<RemoveImageRequest>,
+    ) -> Result<Response<RemoveImageResponse>, Status> {
+        self.need(&request, Role::Operator)?;
+        Ok(Response::new(RemoveImageResponse {}))
+    }
+
+    async fn collect_images(
+        &self,
+        request: Request<CollectImagesRequest>,
+    ) -> Result<Response<CollectImagesResponse>, Status> {
+        self.need(&request, Role::Operator)?;
+        let removed = if request.get_ref().unused { vec!["sha256:4f2a".into()] } else { vec![] };
+        Ok(Response::new(CollectImagesResponse { freed_bytes: 5 << 20, removed }))
     }
 
     async fn list_services(

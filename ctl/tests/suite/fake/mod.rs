@@ -2,6 +2,7 @@
 
 mod answers;
 mod machine;
+mod programs;
 
 use ingot_api::machine::v1::machine_server::MachineServer;
 use ingot_ctl::client::{Credentials, Endpoint, Target};

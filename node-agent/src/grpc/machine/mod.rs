@@ -1,21 +1,32 @@
 //! Every RPC in a file of its own: decode, call one function of the domain, encode. This file only hands over.
 
 mod apply_config;
+mod attach;
 mod cgroups;
+mod collect_images;
+mod copy_in;
+mod copy_out;
 mod dmesg;
 mod events;
+mod exec;
 mod get_config;
+mod list_containers;
 mod list_files;
+mod list_images;
 mod list_pods;
 mod list_services;
 mod pair;
 mod pod_logs;
 mod pod_stats;
+mod port_forward;
+mod pull_image;
 mod read_file;
 mod reboot;
+mod remove_image;
 mod restart_service;
 mod shutdown;
 mod status;
+mod streams;
 mod version;
 
 use super::Api;
@@ -27,7 +38,7 @@ use ingot_api::machine::v1::machine_server::Machine;
 use ingot_runtime::Engine;
 use std::pin::Pin;
 use std::time::Duration;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 /// A reply of many messages.
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -114,6 +125,86 @@ impl Machine for Rpcs {
         request: Request<pb::PodLogsRequest>,
     ) -> Result<Response<Self::PodLogsStream>, Status> {
         pod_logs::call(&self.api, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_containers(
+        &self,
+        request: Request<pb::ListContainersRequest>,
+    ) -> Result<Response<pb::ListContainersResponse>, Status> {
+        list_containers::call(&self.api, request.into_inner()).await.map(Response::new)
+    }
+
+    type ExecStream = Messages<pb::ExecResponse>;
+
+    async fn exec(
+        &self,
+        request: Request<Streaming<pb::ExecRequest>>,
+    ) -> Result<Response<Self::ExecStream>, Status> {
+        exec::call(&self.api, request).await.map(Response::new)
+    }
+
+    type AttachStream = Messages<pb::AttachResponse>;
+
+    async fn attach(
+        &self,
+        request: Request<Streaming<pb::AttachRequest>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        attach::call(&self.api, request).await.map(Response::new)
+    }
+
+    type PortForwardStream = Messages<pb::PortForwardResponse>;
+
+    async fn port_forward(
+        &self,
+        request: Request<Streaming<pb::PortForwardRequest>>,
+    ) -> Result<Response<Self::PortForwardStream>, Status> {
+        port_forward::call(&self.api, request).await.map(Response::new)
+    }
+
+    async fn copy_in(
+        &self,
+        request: Request<Streaming<pb::CopyInRequest>>,
+    ) -> Result<Response<pb::CopyInResponse>, Status> {
+        copy_in::call(&self.api, request).await.map(Response::new)
+    }
+
+    type CopyOutStream = Messages<pb::CopyOutResponse>;
+
+    async fn copy_out(
+        &self,
+        request: Request<pb::CopyOutRequest>,
+    ) -> Result<Response<Self::CopyOutStream>, Status> {
+        copy_out::call(&self.api, request).await.map(Response::new)
+    }
+
+    async fn list_images(
+        &self,
+        request: Request<pb::ListImagesRequest>,
+    ) -> Result<Response<pb::ListImagesResponse>, Status> {
+        list_images::call(&self.api, request.into_inner()).await.map(Response::new)
+    }
+
+    type PullImageStream = Messages<pb::PullImageResponse>;
+
+    async fn pull_image(
+        &self,
+        request: Request<pb::PullImageRequest>,
+    ) -> Result<Response<Self::PullImageStream>, Status> {
+        pull_image::call(&self.api, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn remove_image(
+        &self,
+        request: Request<pb::RemoveImageRequest>,
+    ) -> Result<Response<pb::RemoveImageResponse>, Status> {
+        remove_image::call(&self.api, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn collect_images(
+        &self,
+        request: Request<pb::CollectImagesRequest>,
+    ) -> Result<Response<pb::CollectImagesResponse>, Status> {
+        collect_images::call(&self.api, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_services(

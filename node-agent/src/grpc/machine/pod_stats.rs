@@ -1,8 +1,10 @@
 //! `PodStats`: resource use of containers, from their cgroups.
 
+use super::list_pods::source;
 use crate::grpc::Api;
 use crate::grpc::convert::jiff_timestamp;
 use ingot_api::machine::v1 as pb;
+use ingot_runtime::reach::ContainerInfo;
 use ingot_runtime::stats::{ContainerStats, StatsFilter};
 use tonic::Status;
 
@@ -12,11 +14,11 @@ pub(super) async fn call(
 ) -> Result<pb::PodStatsResponse, Status> {
     let engine = super::engine(api).await?;
     let filter = StatsFilter { namespace: request.namespace, pod: request.pod };
-    let stats = engine.stats(filter).await;
+    let stats = engine.stats_of_all(filter).await;
     Ok(pb::PodStatsResponse { containers: stats.into_iter().map(container).collect() })
 }
 
-fn container(stats: ContainerStats) -> pb::ContainerStats {
+fn container((info, stats): (ContainerInfo, ContainerStats)) -> pb::ContainerStats {
     pb::ContainerStats {
         namespace: stats.namespace,
         pod: stats.pod,
@@ -37,5 +39,7 @@ fn container(stats: ContainerStats) -> pb::ContainerStats {
         cpu_pressure_some_avg10: stats.cpu_pressure_some_avg10,
         memory_pressure_some_avg10: stats.memory_pressure_some_avg10,
         io_pressure_some_avg10: stats.io_pressure_some_avg10,
+        source: source(info.source).to_owned(),
+        id: info.id,
     }
 }
