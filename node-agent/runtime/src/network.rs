@@ -177,6 +177,7 @@ impl Network {
 
     /// Picks free addresses for a pod of the node's own, one per subnet. They are its own until [`Network::release`].
     pub(crate) fn lease(&self, key: &str) -> Result<Vec<IpAddr>, NetworkError> {
+        self.prepare();
         let mut state = self.state();
         let subnets = state.ranges.own();
         state.lease(key, &subnets)
@@ -187,9 +188,21 @@ impl Network {
         if self.inner.cni.is_wanted() {
             return Ok(Vec::new());
         }
+        self.prepare();
         let mut state = self.state();
         let subnets = state.ranges.for_kubelet();
         state.lease(key, &subnets)
+    }
+
+    /// Makes the bridge while the first sandbox is still being made: its modules take a while.
+    fn prepare(&self) {
+        let made = self.inner.bridge.try_lock().map_or(true, |bridge| bridge.is_some());
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if !made {
+            let network = self.clone();
+            // What goes wrong is said to whoever needs it.
+            runtime.spawn(async move { drop(network.bridge().await) });
+        }
     }
 
     /// Whether a sandbox of the CRI could be connected now.
