@@ -28,9 +28,6 @@ pub(crate) fn build(request: &Sandbox) -> anyhow::Result<()> {
     if request.network {
         loopback_up()?;
     }
-    for (name, value) in &request.sysctls {
-        set(name, value)?;
-    }
     for (name, ..) in kinds(request) {
         pin(&format!("/proc/self/ns/{name}"), &request.folder.join(name))?;
     }
@@ -59,9 +56,10 @@ fn make(request: &Sandbox) -> anyhow::Result<Option<OwnedFd>> {
     let flags = kinds.iter().fold(UnshareFlags::empty(), |all, (_, flag, _)| all | *flag);
     let Some(mappings) = &request.user else {
         userns::unshare(flags)?;
-        return Ok(None);
+        return set_all(request).map(|()| None);
     };
-    let copy = userns::make(mappings, flags)?;
+    // Parameters of the IPC namespace can be set only by the root of the user namespace that owns it.
+    let copy = userns::make(mappings, flags, || set_all(request))?;
     for (name, _, kind) in &kinds {
         let namespace = userns::open(&copy, name)?;
         move_into_link_name_space(namespace.as_fd(), Some(*kind))
@@ -92,6 +90,10 @@ fn mount_tmpfs(tmpfs: &Tmpfs) -> anyhow::Result<()> {
         Some(options.as_c_str()),
     )
     .with_context(|| format!("mount tmpfs on {}", tmpfs.path.display()))
+}
+
+fn set_all(request: &Sandbox) -> anyhow::Result<()> {
+    request.sysctls.iter().try_for_each(|(name, value)| set(name, value))
 }
 
 /// Sets a kernel parameter of the namespaces that this process is in. The agent has checked that it is one of those.

@@ -13,14 +13,22 @@ use rustix::thread::UnshareFlags;
 
 use crate::fork::{self, Copy};
 
-/// A copy of this process in a new user namespace with these ids, as its root, and in more new namespaces that belong to it.
-pub(crate) fn make(mappings: &Mappings, more: UnshareFlags) -> anyhow::Result<Copy> {
+/// A copy of this process in a new user namespace with these ids, as its root, and in more new namespaces that belong to it,
+/// once it has done `work` there.
+pub(crate) fn make(
+    mappings: &Mappings,
+    more: UnshareFlags,
+    work: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<Copy> {
     let copy = fork::copy(|turns| {
         unshare(UnshareFlags::NEWUSER)?;
         turns.pass()?;
         turns.wait()?;
         become_root()?;
-        if more.is_empty() { Ok(()) } else { unshare(more) }
+        if !more.is_empty() {
+            unshare(more)?;
+        }
+        work()
     })?;
     copy.wait().context("make a user namespace")?;
     let folder = format!("/proc/{}", copy.pid().as_raw_nonzero());
@@ -63,7 +71,7 @@ pub(crate) fn for_mounts(mappings: &Mappings) -> anyhow::Result<OwnedFd> {
             bail!("a range of no ids");
         }
     }
-    open(&make(mappings, UnshareFlags::empty())?, "user")
+    open(&make(mappings, UnshareFlags::empty(), || Ok(()))?, "user")
 }
 
 /// Gives this process new namespaces.
