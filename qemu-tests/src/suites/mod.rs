@@ -11,6 +11,7 @@ mod cri_limits;
 mod crictl;
 mod critest;
 mod density;
+mod exec;
 mod hardening;
 mod network;
 mod pods;
@@ -83,15 +84,18 @@ enum Kind {
     Churn,
     CriCrash,
     CriLimits,
+    Exec,
 }
 
 impl Suite {
     /// Whether it only asks, on the shared node.
     fn asks(&self) -> bool {
-        !matches!(
-            self.kind,
-            Kind::AgentCrash | Kind::PowerCut | Kind::Verity | Kind::Critest | Kind::Network
-        )
+        // A node with a CRI is booted by its suite.
+        !self.needs_cri()
+            && !matches!(
+                self.kind,
+                Kind::AgentCrash | Kind::PowerCut | Kind::Verity | Kind::Critest | Kind::Network
+            )
     }
 
     /// Whether it needs a [`CriKit`].
@@ -105,6 +109,7 @@ impl Suite {
                 | Kind::Churn
                 | Kind::CriCrash
                 | Kind::CriLimits
+                | Kind::Exec
         )
     }
 }
@@ -165,6 +170,11 @@ pub const SUITES: &[Suite] = &[
         kind: Kind::CriLimits,
     },
     Suite {
+        name: "exec",
+        about: "a program started in a container has the container's rights and no others",
+        kind: Kind::Exec,
+    },
+    Suite {
         name: "density",
         about: "many pods on a small node, and what they cost",
         kind: Kind::Density,
@@ -213,6 +223,7 @@ pub async fn run(context: &Context, names: &[String], report: &Report) {
                 Kind::Churn => Box::pin(churn::run(context, &report)).await,
                 Kind::CriCrash => Box::pin(cri_crash::run(context, &report)).await,
                 Kind::CriLimits => Box::pin(cri_limits::run(context, &report)).await,
+                Kind::Exec => Box::pin(exec::run(context, &report)).await,
                 Kind::Crictl => Box::pin(crictl::run(context, &report)).await,
                 Kind::Critest => Box::pin(critest::run(context, &report)).await,
                 _ => {}
