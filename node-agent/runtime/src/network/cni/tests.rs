@@ -245,7 +245,8 @@ async fn what_nobody_knows_is_disconnected_and_plugins_hear_who_is_left() {
     let about = About::sandbox("other", &SandboxConfig::default(), &[]);
     node.cni.add("other", Path::new("/proc/self/ns/net"), about).await.unwrap();
     node.cni.take_over(vec!["other".to_owned()]).await;
-    let expected = ["DEL second", "DEL first", "GC first", "GC second", "CHECK first", "CHECK second"];
+    let expected =
+        ["DEL second", "DEL first", "GC first", "GC second", "CHECK first", "CHECK second"];
     assert_eq!(node.verbs()[4..], expected);
     let left = json!([{ "containerID": KEY, "ifname": "eth0" }]);
     assert_eq!(node.question(6)["cni.dev/valid-attachments"], left);
