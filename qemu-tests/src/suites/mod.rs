@@ -15,6 +15,7 @@ mod exec;
 mod hardening;
 mod network;
 mod pods;
+mod pods_full;
 mod power_cut;
 mod quotas;
 mod verity;
@@ -71,6 +72,7 @@ enum Kind {
     Hardening,
     Api,
     Pods,
+    PodsFull,
     Quotas,
     Config,
     Boot,
@@ -127,6 +129,11 @@ pub const SUITES: &[Suite] = &[
         kind: Kind::Api,
     },
     Suite { name: "pods", about: "pods start, stop, fail and say why", kind: Kind::Pods },
+    Suite {
+        name: "pods_full",
+        about: "all that a pod can say is carried out without Kubernetes",
+        kind: Kind::PodsFull,
+    },
     Suite { name: "quotas", about: "limits on CPU, memory and processes hold", kind: Kind::Quotas },
     Suite {
         name: "config",
@@ -204,6 +211,7 @@ pub async fn run(context: &Context, names: &[String], report: &Report) {
                 Kind::Hardening => Box::pin(hardening::run(&mut node, &report)).await,
                 Kind::Api => Box::pin(api::run(&mut node, &report)).await,
                 Kind::Pods => Box::pin(pods::run(&mut node, &report)).await,
+                Kind::PodsFull => Box::pin(pods_full::run(&mut node, &report)).await,
                 Kind::Quotas => Box::pin(quotas::run(&mut node, &report)).await,
                 Kind::Config => Box::pin(config::run(&mut node, &report)).await,
                 Kind::Boot => Box::pin(boot::run(&mut node, &report)).await,

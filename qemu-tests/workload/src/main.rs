@@ -32,6 +32,10 @@ const USAGE: &str = "usage: workload COMMAND
   echo PORT                   send every line back, and print who connects
   converse HOST:PORT MS       send a line to an echo every MS ms over one connection; end when it breaks
   relay PORT PATH             hand every connection to PORT on to the Unix socket at PATH
+  journal PATH NAME           write 'NAME begins' and 'NAME ends' to the end of a file, and print what is in it at the start
+  append PATH TEXT            write a line to the end of a file
+  exists PATH                 end with 0 when there is a file, else with 1
+  show PATH                   print mode, owner, group and text of a file, and again whenever one of them changes
   net                         print the addresses of this network namespace
   env                         print the environment
   id                          print who this process is and what it may do
@@ -42,6 +46,7 @@ fn main() -> anyhow::Result<()> {
     // to listen.
     let signals = SignalQueue::open().context("listen for signals")?;
     let words: Vec<String> = std::env::args().skip(1).collect();
+    let last_words = text::last_words(&words);
     std::thread::spawn(move || {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         match run(&words) {
@@ -60,6 +65,9 @@ fn main() -> anyhow::Result<()> {
             if number == rustix::process::Signal::TERM.as_raw()
                 || number == rustix::process::Signal::INT.as_raw()
             {
+                if let Some((path, line)) = &last_words {
+                    text::append(path, line)?;
+                }
                 exit(TERMINATED);
             }
         }
@@ -91,6 +99,10 @@ fn run(words: &[&str]) -> anyhow::Result<i32> {
         ["echo", port] => network::echo(number(port)?),
         ["converse", server, ms] => network::converse(server, number(ms)?),
         ["relay", port, path] => network::relay(number(port)?, path),
+        ["journal", path, name] => text::journal(path, name),
+        ["append", path, text] => text::append(path, text),
+        ["exists", path] => Ok(i32::from(!std::path::Path::new(path).exists())),
+        ["show", path] => text::show(path),
         ["net"] => network::addresses(),
         ["env"] => text::environment(),
         ["id"] => text::identity(),

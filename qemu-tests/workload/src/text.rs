@@ -35,6 +35,55 @@ pub(crate) fn write(path: &str, text: &str) -> anyhow::Result<i32> {
     Ok(0)
 }
 
+/// Writes a line to the end of a file.
+pub(crate) fn append(path: &str, text: &str) -> anyhow::Result<i32> {
+    let mut options = std::fs::OpenOptions::new();
+    let mut file =
+        options.append(true).create(true).open(path).with_context(|| format!("open {path}"))?;
+    file.write_all(format!("{text}\n").as_bytes()).with_context(|| format!("write {path}"))?;
+    Ok(0)
+}
+
+/// Prints a file, writes to its end that this begins, and does nothing more; see [`last_words`].
+pub(crate) fn journal(path: &str, name: &str) -> anyhow::Result<i32> {
+    print!("{}", std::fs::read_to_string(path).unwrap_or_default());
+    append(path, &format!("{name} begins"))?;
+    loop {
+        pause(1_000_000);
+    }
+}
+
+/// What a journal writes when it is asked to end.
+pub(crate) fn last_words(words: &[String]) -> Option<(String, String)> {
+    match words {
+        [command, path, name] if command == "journal" => {
+            Some((path.clone(), format!("{name} ends")))
+        }
+        _ => None,
+    }
+}
+
+/// Prints mode, owner, group and text of a file, and again whenever they change.
+pub(crate) fn show(path: &str) -> anyhow::Result<i32> {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut before = String::new();
+    loop {
+        let now = match (std::fs::metadata(path), std::fs::read_to_string(path)) {
+            (Ok(metadata), Ok(text)) => {
+                let mode = metadata.mode() & 0o7777;
+                let (owner, group) = (metadata.uid(), metadata.gid());
+                format!("{mode:04o} {owner} {group} {}", text.trim_end())
+            }
+            (Err(error), _) | (_, Err(error)) => format!("{error}"),
+        };
+        if now != before {
+            println!("{now}");
+            before = now;
+        }
+        pause(200);
+    }
+}
+
 /// Writes a large file.
 pub(crate) fn fill(path: &str, mebibytes: u64) -> anyhow::Result<i32> {
     let mut file = std::fs::File::create(path).with_context(|| format!("create {path}"))?;
