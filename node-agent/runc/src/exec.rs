@@ -65,8 +65,9 @@ pub(crate) fn start(request: &Exec, descriptors: Vec<OwnedFd>) -> anyhow::Result
     let null = open_null()?;
     prepare_limits(&plan)?;
     hand_over_pipes(&target, &plan, &descriptors);
+    target.enter_mounts()?;
+    let (stdio, terminal) = stdio(request, &plan, &target, descriptors, null)?;
     target.enter()?;
-    let (stdio, terminal) = stdio(request, &plan, descriptors, null)?;
     let (reasons, failure) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .context("make the pipe for failures")?;
     let descriptors = Descriptors { stdio, terminal: terminal.is_some(), failure };
@@ -203,6 +204,7 @@ fn hand_over_pipes(target: &Target, plan: &Plan, descriptors: &[OwnedFd]) {
 fn stdio(
     request: &Exec,
     plan: &Plan,
+    target: &Target,
     descriptors: Vec<OwnedFd>,
     null: OwnedFd,
 ) -> anyhow::Result<([OwnedFd; 3], Option<OwnedFd>)> {
@@ -217,7 +219,8 @@ fn stdio(
             if let Some((columns, rows)) = request.size {
                 pty::set_size(&master, columns, rows).context("set the size of the terminal")?;
             }
-            let owner = rustix::fs::Uid::from_raw(plan.uid);
+            let (owner, _) =
+                target.outside(plan.uid, plan.gid).context("nobody has that user id")?;
             rustix::fs::fchown(&slave, Some(owner), None).context("hand over the terminal")?;
             let copy = || slave.try_clone().context("copy the terminal");
             Ok(([copy()?, copy()?, slave], Some(master)))

@@ -56,7 +56,8 @@ fn become_program(
     target: &Target,
     descriptors: &Descriptors,
 ) -> Result<std::convert::Infallible, Failure> {
-    // Until the program begins, we do not outlive the helper.
+    target.become_root().step("become the container's root")?;
+    // Until the program begins, we do not outlive the helper. A change of the user takes this away again.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .step("follow the helper")?;
     // Only now: a process outside this namespace's root cannot be moved into a cgroup below it.
@@ -138,7 +139,6 @@ fn set_credentials(plan: &Plan) -> Result<(), Failure> {
     rustix::thread::set_thread_res_gid(gid, gid, gid).step("set the group")?;
     rustix::thread::set_thread_res_uid(uid, uid, uid).step("set the user")?;
     rustix::thread::set_keep_capabilities(false).step("keep capabilities")?;
-    // A change of the user takes this away again.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .step("follow the helper")?;
     if plan.no_new_privileges {

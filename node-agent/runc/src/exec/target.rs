@@ -71,11 +71,20 @@ impl Target {
         ))
     }
 
-    /// Enters every namespace but that of the cgroup, which would not let us move a process in from outside. Children are
-    /// then born in the container's pid namespace.
+    /// Enters the mount namespace, still as the node's root.
+    pub(super) fn enter_mounts(&self) -> anyhow::Result<()> {
+        rustix::thread::move_into_thread_name_spaces(
+            self.process.as_fd(),
+            ThreadNameSpaceType::MOUNT,
+        )
+        .context("enter the mount namespace of the container")
+    }
+
+    /// Enters every other namespace but that of the cgroup, which would not let us move a process in from outside. Children
+    /// are then born in the container's pid namespace. In a user namespace we are nobody until [`Target::become_root`]; to
+    /// the cgroup's files we still are who made them.
     pub(super) fn enter(&self) -> anyhow::Result<()> {
-        let mut kinds = ThreadNameSpaceType::MOUNT
-            | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
+        let mut kinds = ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
             | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
             | ThreadNameSpaceType::NETWORK
             | ThreadNameSpaceType::PROCESS_ID;
@@ -83,14 +92,15 @@ impl Target {
             kinds |= ThreadNameSpaceType::USER;
         }
         rustix::thread::move_into_thread_name_spaces(self.process.as_fd(), kinds)
-            .context("enter the namespaces of the container")?;
+            .context("enter the namespaces of the container")
+    }
+
+    /// In a user namespace: its root, instead of the node's, whom the container's files do not know.
+    pub(super) fn become_root(&self) -> std::io::Result<()> {
         if self.user {
-            // Otherwise we would go on as the node's root, whom the container's files do not know.
             let (uid, gid) = (Uid::ROOT, Gid::ROOT);
-            rustix::thread::set_thread_res_gid(gid, gid, gid)
-                .context("become the container's root")?;
-            rustix::thread::set_thread_res_uid(uid, uid, uid)
-                .context("become the container's root")?;
+            rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+            rustix::thread::set_thread_res_uid(uid, uid, uid)?;
         }
         Ok(())
     }
