@@ -204,6 +204,7 @@ pub(crate) fn begin(container: &mut ContainerRecord, id: String, boot_id: &str) 
         started: false,
         ready: false,
         image_id: String::new(),
+        mounted_image_ids: Vec::new(),
         stop_signal: SIGTERM,
     });
 }

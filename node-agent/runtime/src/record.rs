@@ -98,6 +98,9 @@ pub(crate) struct Run {
     /// The image it was made from.
     #[serde(default)]
     pub(crate) image_id: String,
+    /// Images it has mounted.
+    #[serde(default)]
+    pub(crate) mounted_image_ids: Vec<String>,
     /// What asks it to end.
     #[serde(default = "sigterm")]
     pub(crate) stop_signal: i32,

@@ -36,7 +36,9 @@ pub(super) async fn recover(engine: &Engine) -> Result<(), EngineError> {
         // The runtime is going away with the agent.
         tokio::task::spawn_blocking(move || load_all(&folder)).await.unwrap_or_default()
     };
-    let Loaded { records, unreadable } = loaded;
+    let Loaded { mut records, unreadable } = loaded;
+    // Whoever asks first is built first.
+    records.sort_by_key(|record| std::cmp::Reverse(record.pod.priority()));
     for record in &records {
         let current = record.sandbox.as_ref().filter(|s| s.boot_id == context.boot_id);
         let Some(sandbox) = current else { continue };

@@ -44,7 +44,8 @@ impl PodTask {
         let context = self.context.clone();
         let exit = context.pid1.watch(process).await?;
         if let Some(live) = self.live.get_mut(index) {
-            live.holds.extend(context.images().hold(&run.image_id));
+            let all = run.mounted_image_ids.iter().chain([&run.image_id]);
+            live.holds.extend(all.filter_map(|id| context.images().hold(id)));
         }
         let (target, options) = self.log_target(index, &run.id, run.attempt);
         let written = context.log_signal(&self.pod.uid, &self.name(index));

@@ -60,6 +60,8 @@ impl PodTask {
             lifecycle::begin(container, id.clone(), &boot_id);
             if let Some(run) = &mut container.run {
                 run.image_id.clone_from(&images.own.id);
+                run.mounted_image_ids =
+                    images.mounted.iter().map(|(_, image)| image.id.clone()).collect();
             }
         }
         if let Some(live) = self.live.get_mut(index) {
