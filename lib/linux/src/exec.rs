@@ -25,24 +25,26 @@ pub fn default_signals() {
     }
 }
 
-/// Closes every descriptor but 0, 1, 2 and `keep`.
+/// Closes every descriptor but 0, 1, 2 and those of `keep`.
 ///
 /// # Errors
 /// When the kernel cannot.
 ///
 /// # Safety
 /// Nothing in this process may use, or close when dropped, one of those descriptors afterwards.
-pub unsafe fn close_all_but(keep: RawFd) -> io::Result<()> {
-    for (first, last) in [(3, keep.saturating_sub(1)), (keep.max(2).saturating_add(1), RawFd::MAX)]
-    {
-        if first > last {
-            continue;
+pub unsafe fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
+    let mut kept: Vec<RawFd> = keep.iter().copied().filter(|fd| *fd > 2).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for end in kept.into_iter().chain([RawFd::MAX]) {
+        if first < end {
+            // SAFETY: integers only; what uses the descriptors is the caller's promise.
+            let result = unsafe { libc::syscall(libc::SYS_close_range, first, end - 1, 0) };
+            if result != 0 {
+                return Err(io::Error::last_os_error());
+            }
         }
-        // SAFETY: integers only; what uses the descriptors is the caller's promise.
-        let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-        if result != 0 {
-            return Err(io::Error::last_os_error());
-        }
+        first = end.saturating_add(1);
     }
     Ok(())
 }

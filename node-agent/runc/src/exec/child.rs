@@ -56,6 +56,18 @@ fn become_program(
     target: &Target,
     descriptors: &Descriptors,
 ) -> Result<std::convert::Infallible, Failure> {
+    let [stdin, stdout, stderr] = &descriptors.stdio;
+    rustix::stdio::dup2_stdin(stdin).step("place standard input")?;
+    rustix::stdio::dup2_stdout(stdout).step("place standard output")?;
+    rustix::stdio::dup2_stderr(stderr).step("place standard error")?;
+    // First of all what is of the node: from our birth on, a process of the container with CAP_SYS_PTRACE may look into us
+    // (CVE-2016-9962).
+    let mut kept = vec![descriptors.failure.as_raw_fd(), target.process.as_fd().as_raw_fd()];
+    if plan.apparmor.is_some() {
+        kept.push(target.proc.as_raw_fd());
+    }
+    // SAFETY: this process uses no other descriptor than these and 0 to 2 from here to its end, and drops none.
+    unsafe { ingot_linux::exec::close_all_but(&kept) }.step("close descriptors")?;
     target.become_root().step("become the container's root")?;
     // Until the program begins, we do not outlive the helper. A change of the user takes this away again.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
@@ -66,20 +78,16 @@ fn become_program(
         .step("enter the cgroup namespace")?;
     rustix::process::setsid().step("begin a session")?;
     ingot_linux::exec::default_signals();
-    let [stdin, stdout, stderr] = &descriptors.stdio;
-    rustix::stdio::dup2_stdin(stdin).step("place standard input")?;
-    rustix::stdio::dup2_stdout(stdout).step("place standard output")?;
-    rustix::stdio::dup2_stderr(stderr).step("place standard error")?;
     if descriptors.terminal {
-        rustix::process::ioctl_tiocsctty(stdin).step("take the controlling terminal")?;
+        rustix::process::ioctl_tiocsctty(std::io::stdin()).step("take the controlling terminal")?;
     }
     if let Some(profile) = &plan.apparmor {
         set_apparmor(target, profile).step("set the AppArmor profile")?;
     }
-    // Nothing of the node stays open from here on: a working folder, or a program, given as /proc/self/fd/N must find
-    // nothing (CVE-2024-21626).
-    // SAFETY: this process uses no descriptor but 0 to 2 and `failure` from here to its end, and drops none.
-    unsafe { ingot_linux::exec::close_all_but(descriptors.failure.as_raw_fd()) }
+    // Nothing but the way to tell of a failure stays open from here on: a working folder, or a program, given as
+    // /proc/self/fd/N must find nothing (CVE-2024-21626).
+    // SAFETY: as above, with `failure` alone.
+    unsafe { ingot_linux::exec::close_all_but(&[descriptors.failure.as_raw_fd()]) }
         .step("close descriptors")?;
     // A folder may be open to root only, or to the user only (a network file system): either is good.
     let entered = enter_working_folder(plan);
