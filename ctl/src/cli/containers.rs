@@ -153,6 +153,14 @@ pub enum ImagesCommand {
         #[arg(long, value_name = "FILE", requires = "username")]
         password_file: Option<PathBuf>,
     },
+    /// Take in the images of an archive: an OCI layout as a tar, or what `docker save` writes
+    ///
+    /// Example: docker save web:1 | ingotctl images import -
+    Import {
+        /// Archive, "-" for standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
     /// Remove an image with all its names
     Rm {
         /// Tag, digest, id or the beginning of an id

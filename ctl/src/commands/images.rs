@@ -6,12 +6,21 @@ use crate::output::table;
 use crate::session::Session;
 use crate::text;
 use ingot_api::machine::v1::{
-    CollectImagesRequest, ListImagesRequest, ListImagesResponse, PullImageRequest,
-    PullImageResponse, RemoveImageRequest,
+    CollectImagesRequest, Image, ImportImagesRequest, ListImagesRequest, ListImagesResponse,
+    PullImageRequest, PullImageResponse, RemoveImageRequest,
 };
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
 use zeroize::Zeroizing;
+
+/// Bytes of an archive that are sent at once.
+const PIECE: usize = 64 * 1024;
+
+/// Pieces on their way to the node.
+const AHEAD: usize = 4;
 
 /// Longest password that is read.
 const PASSWORD_MAX: u64 = 64 * 1024;
@@ -28,6 +37,7 @@ pub(super) async fn run(session: &Session<'_>, args: &Images) -> Result<(), Fail
             };
             pull(session, request).await
         }
+        ImagesCommand::Import { file } => import(session, file).await,
         ImagesCommand::Rm { image } => {
             let node = session.connect().await?;
             let request = RemoveImageRequest { image: image.clone() };
@@ -77,6 +87,48 @@ fn show(answer: &ListImagesResponse) -> String {
     });
     let images = table(["IMAGE", "ID", "SIZE", "CONTAINERS"], rows.collect());
     format!("{images}\n{} on the disk\n", text::bytes(answer.store_bytes))
+}
+
+async fn import(session: &Session<'_>, file: &Path) -> Result<(), Failure> {
+    let failed = |error: &std::io::Error| {
+        Failure::usage(format!("cannot read {}", file.display())).because(error)
+    };
+    let source: Box<dyn std::io::Read + Send> = if file == Path::new("-") {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(std::fs::File::open(file).map_err(|error| failed(&error))?)
+    };
+    let node = session.connect().await?;
+    let (sender, pieces) = mpsc::channel(AHEAD);
+    let reading = tokio::task::spawn_blocking(move || read_pieces(source, &sender));
+    // A file that cannot be read to its end arrives as an archive that was cut, which the node refuses.
+    let messages = ReceiverStream::new(pieces).map(|archive| ImportImagesRequest { archive });
+    let answer = node
+        .upload("ImportImages", messages, async |mut api, request| api.import_images(request).await)
+        .await;
+    match (answer, reading.await) {
+        (_, Ok(Err(error))) => Err(failed(&error)),
+        (Err(error), _) => Err(error.into()),
+        (Ok(answer), _) => session.output.answer("ImportImagesResponse", &answer, |answer| {
+            let line = |image: &Image| format!("{} {}\n", image.id, image.tags.join(" "));
+            answer.images.iter().map(line).collect()
+        }),
+    }
+}
+
+/// Sends a file in pieces until it ends or nobody wants more.
+fn read_pieces(
+    mut source: impl std::io::Read,
+    to: &mpsc::Sender<Vec<u8>>,
+) -> Result<(), std::io::Error> {
+    loop {
+        let mut piece = vec![0; PIECE];
+        let count = source.read(&mut piece)?;
+        piece.truncate(count);
+        if count == 0 || to.blocking_send(piece).is_err() {
+            return Ok(());
+        }
+    }
 }
 
 async fn pull(session: &Session<'_>, request: PullImageRequest) -> Result<(), Failure> {

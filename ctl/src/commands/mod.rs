@@ -44,7 +44,10 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
             Failure::new(Exit::Failed, "cannot start the event loop").because(&error)
         })?;
     let session = Session::new(&cli.globals);
-    runtime.block_on(Box::pin(dispatch(&session, &cli.command)))
+    let result = runtime.block_on(Box::pin(dispatch(&session, &cli.command)));
+    // A command that has failed does not wait for whoever still reads standard input.
+    runtime.shutdown_background();
+    result
 }
 
 async fn dispatch(session: &Session<'_>, command: &Command) -> Result<(), Failure> {

@@ -36,6 +36,7 @@ fn shell(fake: &Fake, more: &[(&str, &Ca, Option<Identity>)]) -> Shell {
 async fn every_answer_is_shown_in_every_form() {
     let fake = Fake::configured().await;
     let shell = shell(&fake, &[]);
+    std::fs::write(shell.path("archive.tar"), [7; 100_000]).unwrap();
     for (name, arguments) in [
         ("status", &["status"][..]),
         ("version", &["version"]),
@@ -46,6 +47,7 @@ async fn every_answer_is_shown_in_every_form() {
         ("containers", &["containers", "--all"]),
         ("images-list", &["images", "list"]),
         ("images-pull", &["images", "pull", "registry.example/web:1"]),
+        ("images-import", &["images", "import", "archive.tar"]),
         ("images-rm", &["images", "rm", "web"]),
         ("images-gc", &["images", "gc", "--unused"]),
         ("cgroups", &["cgroups"]),

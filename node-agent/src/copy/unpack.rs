@@ -194,6 +194,10 @@ impl Place {
         self.swap(parent, name, |temporary| {
             let mut file = inside::make_file(parent, temporary)?;
             bytes = io::copy(entry, &mut file)?;
+            if bytes != entry.size() {
+                // The archive was cut; half a file is put nowhere.
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
             inside::own(parent, temporary, self.owner)?;
             inside::finish(&file, mode, modified)
         })?;

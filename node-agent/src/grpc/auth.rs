@@ -46,6 +46,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule("/ingot.machine.v1.Machine/ListImages", Role::Reader, false),
     rule("/ingot.machine.v1.Machine/PullImage", Role::Operator, false),
     rule("/ingot.machine.v1.Machine/RemoveImage", Role::Operator, false),
+    rule("/ingot.machine.v1.Machine/ImportImages", Role::Operator, false),
     rule("/ingot.machine.v1.Machine/CollectImages", Role::Operator, false),
     rule("/ingot.machine.v1.Machine/ListServices", Role::Reader, false),
     rule("/ingot.machine.v1.Machine/RestartService", Role::Admin, false),

@@ -2,6 +2,7 @@
 
 use crate::grpc::Api;
 use ingot_api::machine::v1 as pb;
+use ingot_images::Image;
 use ingot_runtime::Engine;
 use tonic::Status;
 
@@ -12,14 +13,9 @@ pub(super) async fn call(
     let engine = super::engine(api).await?;
     let used = used(&engine);
     let images = engine.images().list();
-    let images = images.iter().map(|image| pb::Image {
-        id: image.id.clone(),
-        tags: image.repo_tags.clone(),
-        digests: image.repo_digests.clone(),
-        size_bytes: image.size_bytes,
-        bundled: image.pinned,
-        containers: u32::try_from(used.iter().filter(|id| **id == image.id).count())
-            .unwrap_or(u32::MAX),
+    let images = images.iter().map(|found| {
+        let containers = used.iter().filter(|id| **id == found.id).count();
+        image(found, u32::try_from(containers).unwrap_or(u32::MAX))
     });
     let usage = engine.images().usage();
     Ok(pb::ListImagesResponse {
@@ -27,6 +23,18 @@ pub(super) async fn call(
         store_bytes: usage.bytes,
         store_inodes: usage.inodes,
     })
+}
+
+/// An image as the API shows it.
+pub(super) fn image(image: &Image, containers: u32) -> pb::Image {
+    pb::Image {
+        id: image.id.clone(),
+        tags: image.repo_tags.clone(),
+        digests: image.repo_digests.clone(),
+        size_bytes: image.size_bytes,
+        bundled: image.pinned,
+        containers,
+    }
 }
 
 /// Ids of the images of all containers, once for each container.

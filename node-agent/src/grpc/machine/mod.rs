@@ -10,6 +10,7 @@ mod dmesg;
 mod events;
 mod exec;
 mod get_config;
+mod import_images;
 mod list_containers;
 mod list_files;
 mod list_images;
@@ -198,6 +199,13 @@ impl Machine for Rpcs {
         request: Request<pb::RemoveImageRequest>,
     ) -> Result<Response<pb::RemoveImageResponse>, Status> {
         remove_image::call(&self.api, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn import_images(
+        &self,
+        request: Request<Streaming<pb::ImportImagesRequest>>,
+    ) -> Result<Response<pb::ImportImagesResponse>, Status> {
+        import_images::call(&self.api, request.into_inner()).await.map(Response::new)
     }
 
     async fn collect_images(
