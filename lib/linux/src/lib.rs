@@ -12,6 +12,7 @@ pub mod input;
 pub mod inside;
 pub mod inspect;
 pub mod kmsg;
+pub mod landlock;
 pub mod module;
 pub mod mount;
 pub mod netns;

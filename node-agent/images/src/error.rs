@@ -24,7 +24,7 @@ pub enum Error {
         reference: String,
     },
     /// A part of the system cannot be removed.
-    #[error("image {reference:?} is bundled in the system and cannot be removed")]
+    #[error("image {reference:?} is bundled in the system: it can be neither removed nor exported")]
     Bundled {
         /// As the caller wrote it.
         reference: String,
@@ -99,6 +99,13 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// Whoever takes an archive takes no more of it.
+    #[error("write the archive")]
+    Export {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// Somebody else asked for the same before, and this is what it came to.
     #[error(transparent)]
     Joined(#[from] Arc<Error>),
@@ -157,6 +164,7 @@ impl Error {
             | Self::Parse { .. }
             | Self::Write { .. }
             | Self::Thread(_)
+            | Self::Export { .. }
             | Self::Abandoned => ErrorKind::Internal,
         }
     }

@@ -12,6 +12,7 @@ mod error;
 mod http;
 mod image;
 mod layout;
+mod pack;
 mod reference;
 mod registry;
 mod source;

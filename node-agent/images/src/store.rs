@@ -3,6 +3,7 @@
 //! A snapshot is replaced as a whole; whoever has one keeps it. Layers of an image somebody holds are never deleted.
 
 mod disk;
+mod export;
 mod fetch;
 mod find;
 mod import;
@@ -115,6 +116,33 @@ impl ImageStore {
         archive: impl std::io::Read + Send + 'static,
     ) -> Result<Vec<Arc<Image>>, Error> {
         import::import(&self.inner, archive).await
+    }
+
+    /// Writes an image as an OCI layout in a tar. It has the same files and names, uncompressed layers, and another id.
+    /// Whatever takes it may block.
+    ///
+    /// # Errors
+    /// When there is no such image, or it is bundled, or the disk has no room for its layers a second time.
+    pub async fn export(
+        &self,
+        reference_or_id: &str,
+        out: impl std::io::Write + Send + 'static,
+    ) -> Result<(), Error> {
+        let image = self.find(reference_or_id);
+        let image =
+            image.ok_or_else(|| Error::NotHere { reference: reference_or_id.to_owned() })?;
+        if image.pinned {
+            return Err(Error::Bundled { reference: reference_or_id.to_owned() });
+        }
+        let Some(hold) = self.hold(&image.id) else {
+            return Err(Error::NotHere { reference: reference_or_id.to_owned() });
+        };
+        blocking(move || {
+            let record = hold.inner.record(&hold.image.id);
+            let gone = || Error::NotHere { reference: hold.image.id.clone() };
+            export::export(&hold.inner, &record.ok_or_else(gone)?, out)
+        })
+        .await
     }
 
     /// Where images come from, for pulls that begin from now on.

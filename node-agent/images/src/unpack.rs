@@ -10,7 +10,7 @@ mod tar;
 mod tree;
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -132,6 +132,9 @@ pub(crate) struct Job {
     pub(crate) diff_id: Digest,
     pub(crate) budget: Arc<Budget>,
     pub(crate) limits: Limits,
+    /// Dropped when the threads have ended and cleaned up.
+    #[expect(dead_code, reason = "it is only ever dropped")]
+    pub(crate) alive: mpsc::Sender<()>,
 }
 
 /// A piece of a layer, on its way to the threads.
@@ -160,6 +163,7 @@ pub(crate) fn start(job: Job) -> io::Result<(mpsc::Sender<Piece>, Outcome)> {
         if let Err(Ok(_)) = answer.send(result) {
             let _ = discard();
         }
+        drop(job);
     })?;
     Ok((sender, result))
 }
@@ -240,6 +244,12 @@ fn files(
     root: OwnedFd,
     chunks: std::sync::mpsc::Receiver<Chunk>,
 ) -> Result<Stats, UnpackError> {
+    // Without it names are resolved below the folder all the same.
+    match ingot_linux::landlock::only_below(root.as_fd()) {
+        Ok(true) => {}
+        Ok(false) => tracing::debug!("this kernel has no Landlock"),
+        Err(error) => tracing::debug!(%error, "layers are unpacked without Landlock"),
+    }
     let mut archive = tar::Archive::new(decode::Chunks::new(chunks));
     let mut tree = tree::Tree::new(root, &job.limits);
     loop {

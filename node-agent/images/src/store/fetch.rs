@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::disk::Record;
@@ -113,7 +113,9 @@ impl Fetch {
         let wanted: Vec<_> =
             layers.into_iter().filter(|(_, diff_id)| seen.insert(*diff_id)).collect();
         let bytes_total = wanted.iter().map(|(layer, _)| layer.size).sum();
+        let (alive, mut threads) = mpsc::channel(1);
         let shared = Arc::new(Shared {
+            alive,
             budget: Budget::new(limits),
             at_once: Semaphore::new(limits.parallel_layers.max(1)),
             bytes: AtomicU64::new(0),
@@ -126,16 +128,25 @@ impl Fetch {
             let shared = shared.clone();
             tasks.spawn(async move { shared.layer(&layer, diff_id).await });
         }
+        let mut result = Ok(());
         while let Some(done) = tasks.join_next().await {
-            // The first failure ends the others: dropping the set aborts them.
-            done.map_err(|_| Error::Abandoned)??;
+            result = done.map_err(|_| Error::Abandoned).and_then(|done| done);
+            if result.is_err() {
+                break;
+            }
         }
-        Ok(())
+        // The first failure ends the others. Their threads clean up; who hears of the failure finds nothing left.
+        tasks.shutdown().await;
+        drop(shared);
+        while threads.recv().await.is_some() {}
+        result
     }
 }
 
 /// What the layers of one image have in common.
 struct Shared {
+    /// Each thread has one of these until it ends.
+    alive: mpsc::Sender<()>,
     fetch: Fetch,
     budget: Arc<Budget>,
     at_once: Semaphore,
@@ -180,6 +191,7 @@ impl Shared {
             diff_id,
             budget: self.budget.clone(),
             limits: inner.config.limits.clone(),
+            alive: self.alive.clone(),
         };
         let (pieces, result) = unpack::start(job).map_err(Error::Thread)?;
         let sent = source.blob(&names.shown, layer, &pieces, &|more| self.count(more)).await;

@@ -283,6 +283,10 @@ impl Inner {
         written
     }
 
+    pub(super) fn record(&self, id: &str) -> Option<Record> {
+        self.state().records.get(&id.parse().ok()?).map(|(record, _)| record.clone())
+    }
+
     pub(super) fn hold(&self, id: &str) -> Option<Arc<Image>> {
         let mut state = self.state();
         let bundled = state.bundled.iter().find(|image| image.id == id).cloned();

@@ -5,6 +5,9 @@ use std::fs;
 use ingot_images::{Digest, ErrorKind};
 use serde_json::{Value, json};
 
+use ingot_images::Auth;
+use std::sync::{Arc, Mutex};
+
 use crate::build::{Built, Entry, Tar, gzip, plain};
 use crate::registry::{Node, Registry, told};
 
@@ -103,4 +106,87 @@ async fn archives_that_lie_or_break_are_refused_cve_2023_25153() {
         node.assert_empty();
     }
     assert!(store.list().is_empty());
+}
+
+/// Keeps what is written to it.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Everything in a folder that an image can say, file by file.
+fn listed(folder: &std::path::Path) -> String {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut lines = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            let found = fs::symlink_metadata(&path).unwrap();
+            let mut opaque = [0; 1];
+            let name = ["trusted.overlay.opaque", "user.overlay.opaque"];
+            let opaque = name.map(|n| rustix::fs::lgetxattr(&path, n, &mut opaque[..]).is_ok());
+            let link = fs::read_link(&path).unwrap_or_default();
+            let content = if found.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
+            lines.push(format!(
+                "{:?} {:o} {} {} {} {} {opaque:?} {link:?} {:?}",
+                path.strip_prefix(folder).unwrap(),
+                found.mode(),
+                found.uid(),
+                found.gid(),
+                found.mtime(),
+                if found.is_dir() { 0 } else { found.nlink() },
+                Digest::of(&content),
+            ));
+            if found.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    lines.sort();
+    lines.join("\n")
+}
+
+#[tokio::test]
+async fn what_is_exported_and_imported_again_has_the_same_files() {
+    let long = format!("{}/{}", "d".repeat(120), "f".repeat(120));
+    let suid = Entry { path: "su", mode: 0o4755, uid: 3, gid: 3_000_000, ..Entry::default() };
+    let lower = Tar::default()
+        .pax(&[("SCHILY.xattr.user.note", b"x")])
+        .file("etc/a", "lower")
+        .entry(&suid)
+        .hard_link("etc/b", "etc/a")
+        .symbolic_link("l", "/etc/a")
+        .pax(&[("path", long.as_bytes())])
+        .file("x", "long name")
+        .end();
+    let upper =
+        Tar::default().file("etc/.wh.a", "").file("d/.wh..wh..opq", "").file("d/e", "").end();
+    let image = Built::new(&[(lower, gzip), (upper, plain)]);
+    let registry = Registry::start().await;
+    registry.offer("a", "1", &image);
+    let (from, to) = (Node::new(&registry), Node::new(&registry));
+    let store = from.open().await;
+    let pulled = store.pull("r.test/a:1", &Auth::default(), None).await.unwrap();
+    let archive = Kept::default();
+    store.export("r.test/a:1", archive.clone()).await.unwrap();
+    assert!(from.list("ingest").is_empty());
+    let bytes = archive.0.lock().unwrap().clone();
+    let other = to.open().await;
+    let imported = other.import(std::io::Cursor::new(bytes)).await;
+    let imported = imported.unwrap_or_else(|error| panic!("{}", told(&error)));
+    assert_eq!(imported[0].repo_tags, ["r.test/a:1"]);
+    assert_eq!(imported[0].config, pulled.config);
+    for (before, after) in pulled.layers.iter().zip(&imported[0].layers) {
+        assert_eq!(listed(before), listed(after));
+    }
+    assert!(store.export("r.test/none:1", Kept::default()).await.is_err());
 }
