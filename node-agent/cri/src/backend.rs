@@ -1,5 +1,7 @@
 //! What runs behind the streaming server's URLs.
 
+use std::convert::Infallible;
+
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use ingot_runtime::exec::{Exec, ExecSpec};
@@ -136,18 +138,13 @@ async fn until<T>(
 ) -> T {
     let beside = async {
         tokio::join!(beside, beside_too);
-        std::future::pending::<()>().await;
+        std::future::pending::<Infallible>().await
     };
     // Not polled again after its end, so nothing is lost by dropping it.
     tokio::select! {
         result = counts => result,
-        () = beside => unreachable_end(),
+        never = beside => match never {},
     }
-}
-
-/// `pending` does not end.
-fn unreachable_end<T>() -> T {
-    unreachable!("a future that never ends has ended")
 }
 
 /// From the caller to the program, until either ends; the program's end is closed then.
