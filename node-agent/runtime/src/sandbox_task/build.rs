@@ -1,7 +1,6 @@
 //! Making the sandbox itself, and changing its limits.
 
 use super::SandboxTask;
-use crate::cgroup::settings;
 use crate::config::{NamespaceMode, Resources};
 use crate::report::chain;
 use crate::sandbox;
@@ -57,18 +56,12 @@ impl SandboxTask {
 
     /// Changes the limits of the pod where the runtime has set them; otherwise only remembers what the caller set.
     pub(super) fn update(&mut self, resources: Resources) -> Result<(), CallError> {
-        let config = &self.sandbox.config;
         if !self.sandbox.is_ready() {
             return Err(CallError::WrongState("the sandbox is stopped".to_owned()));
         }
-        if !config.cgroup_parent_is_pod {
-            let root = &self.context.paths().cgroup;
-            let failed = |e: &dyn std::error::Error| CallError::failed("change the limits", e);
-            let cgroup = sandbox::cgroup(&self.context, &self.sandbox.id, config);
-            let settings = settings(&resources).map_err(|e| failed(&e))?;
-            let updated = cgroup.and_then(|cgroup| cgroup.update(root, &settings));
-            updated.map_err(|e| failed(&e))?;
-        }
+        let (id, config) = (&self.sandbox.id, &self.sandbox.config);
+        sandbox::update(&self.context, id, config, &resources)
+            .map_err(|e| CallError::failed("change the limits", &e))?;
         self.sandbox.resources = resources;
         if let Err(error) = self.records.save(&self.sandbox) {
             tracing::error!(error = chain(&error), "save sandbox record");
