@@ -12,3 +12,4 @@ mod layers;
 mod pull;
 mod registry;
 mod store;
+mod tls;

@@ -6,8 +6,11 @@ use std::sync::{Arc, Mutex};
 use ingot_images::{Digest, ImageStore, Mirror, Sources, StoreConfig, Timeouts};
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufStream};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufStream,
+};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use crate::build::Built;
 
@@ -77,14 +80,29 @@ pub(crate) struct Registry {
 
 impl Registry {
     pub(crate) async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// With a certificate, it speaks TLS.
+    pub(crate) async fn start_with(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let registry = Self { port, state: Arc::default() };
         let serving = registry.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let registry = serving.clone();
-                tokio::spawn(async move { registry.serve(stream).await });
+                let (registry, tls) = (serving.clone(), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => registry.serve(stream).await,
+                        // Who does not trust us goes away.
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                registry.serve(stream).await;
+                            }
+                        }
+                    }
+                });
             }
         });
         registry
@@ -126,7 +144,7 @@ impl Registry {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    async fn serve(&self, stream: TcpStream) {
+    async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
         let mut stream = BufStream::new(stream);
         let Some(request) = read(&mut stream).await else { return };
         let hook = {
@@ -163,7 +181,7 @@ pub(crate) fn ranged(blob: &[u8], request: &Request) -> Answer {
     answer.with("Content-Range", format!("bytes {from}-{}/{}", blob.len() - 1, blob.len()))
 }
 
-async fn read(stream: &mut BufStream<TcpStream>) -> Option<Request> {
+async fn read(stream: &mut BufStream<impl AsyncRead + AsyncWrite + Unpin>) -> Option<Request> {
     let mut line = String::new();
     stream.read_line(&mut line).await.ok()?;
     let mut words = line.split(' ').map(str::to_owned);
@@ -181,7 +199,10 @@ async fn read(stream: &mut BufStream<TcpStream>) -> Option<Request> {
     Some(request)
 }
 
-async fn write(stream: &mut BufStream<TcpStream>, answer: Answer) -> std::io::Result<()> {
+async fn write(
+    stream: &mut BufStream<impl AsyncRead + AsyncWrite + Unpin>,
+    answer: Answer,
+) -> std::io::Result<()> {
     let length = answer.length.unwrap_or(answer.body.len());
     let mut head = format!("HTTP/1.1 {} X\r\nContent-Length: {length}\r\n", answer.status);
     for (name, value) in &answer.headers {
