@@ -18,6 +18,7 @@ mod pods;
 mod pods_full;
 mod power_cut;
 mod quotas;
+mod reach;
 mod verity;
 
 use std::path::PathBuf;
@@ -73,6 +74,7 @@ enum Kind {
     Api,
     Pods,
     PodsFull,
+    Reach,
     Quotas,
     Config,
     Boot,
@@ -133,6 +135,11 @@ pub const SUITES: &[Suite] = &[
         name: "pods_full",
         about: "all that a pod can say is carried out without Kubernetes",
         kind: Kind::PodsFull,
+    },
+    Suite {
+        name: "reach",
+        about: "an operator's exec, ports and files reach containers",
+        kind: Kind::Reach,
     },
     Suite { name: "quotas", about: "limits on CPU, memory and processes hold", kind: Kind::Quotas },
     Suite {
@@ -212,6 +219,7 @@ pub async fn run(context: &Context, names: &[String], report: &Report) {
                 Kind::Api => Box::pin(api::run(&mut node, &report)).await,
                 Kind::Pods => Box::pin(pods::run(&mut node, &report)).await,
                 Kind::PodsFull => Box::pin(pods_full::run(&mut node, &report)).await,
+                Kind::Reach => Box::pin(reach::run(&mut node, &report)).await,
                 Kind::Quotas => Box::pin(quotas::run(&mut node, &report)).await,
                 Kind::Config => Box::pin(config::run(&mut node, &report)).await,
                 Kind::Boot => Box::pin(boot::run(&mut node, &report)).await,
