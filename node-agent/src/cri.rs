@@ -31,7 +31,7 @@ async fn serve(
     images: ImageStore,
 ) -> Result<Infallible, Box<dyn std::error::Error + Send + Sync>> {
     let backend = Arc::new(Streams::new(sandboxes.clone()));
-    let streaming = Arc::new(ingot_streaming::Server::start(backend).await?);
+    let streaming = Arc::new(ingot_streaming::Server::new(backend));
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let parts = Parts { sandboxes, images, streaming, version };
     Ok(ingot_cri::serve(parts, Path::new(SOCKET)).await?)

@@ -28,4 +28,4 @@ mod websocket;
 pub use backend::{Backend, BackendError, Duplex, ExecIo, Input, Output};
 pub use request::{AttachRequest, ExecRequest, PortForwardRequest, RequestError, Streams};
 pub use resize::{Resizes, TerminalSize};
-pub use server::{Server, StartError};
+pub use server::Server;

@@ -56,6 +56,9 @@ pub enum RequestError {
     /// The system gives no random numbers.
     #[error("make a token")]
     Random,
+    /// No port of the loopback address could be opened.
+    #[error("open the streaming port on the loopback address: {0}")]
+    Listen(std::io::ErrorKind),
 }
 
 impl Streams {

@@ -18,9 +18,8 @@ use hyper::{Method, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_tungstenite::WebSocketStream;
@@ -38,49 +37,42 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Longest head of a request.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// Why there is no server.
-#[derive(Debug, Error)]
-pub enum StartError {
-    /// No port of the loopback address could be opened.
-    #[error("open the streaming port on the loopback address")]
-    Listen(#[source] std::io::Error),
-}
+/// The port is closed when nobody came for so long and no URL waits to be used.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// The streaming server. It stops when this is dropped: its port is closed and all that runs over it ends.
 pub struct Server {
     shared: Arc<Shared>,
-    address: SocketAddr,
     _stop: watch::Sender<()>,
 }
 
 struct Shared {
     backend: Arc<dyn Backend>,
     tokens: Tokens,
+    /// Where it listens, while it does. Held while a token is issued, so that the port is not closed meanwhile.
+    door: Mutex<Option<SocketAddr>>,
     /// Changes when the server is dropped.
     stopped: watch::Receiver<()>,
 }
 
 impl Server {
-    /// Opens a port of the loopback address, which one the kernel chooses, and serves it in the background.
-    ///
-    /// # Errors
-    ///
-    /// When no port can be opened.
-    pub async fn start(backend: Arc<dyn Backend>) -> Result<Self, StartError> {
-        let listener =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(StartError::Listen)?;
-        let address = listener.local_addr().map_err(StartError::Listen)?;
+    /// A server that listens on nothing yet: an idle node has no open port. The first URL opens a port of the loopback
+    /// address, which one the kernel chooses. Must be used inside a tokio runtime with I/O and time.
+    #[must_use]
+    pub fn new(backend: Arc<dyn Backend>) -> Self {
         let (stop, stopped) = watch::channel(());
-        let shared = Arc::new(Shared { backend, tokens: Tokens::default(), stopped });
-        tokio::spawn(unless_stopped(shared.stopped.clone(), accept(listener, Arc::clone(&shared))));
-        Ok(Self { shared, address, _stop: stop })
+        let door = Mutex::default();
+        Self {
+            shared: Arc::new(Shared { backend, tokens: Tokens::default(), door, stopped }),
+            _stop: stop,
+        }
     }
 
     /// A URL that runs a program once, within a minute.
     ///
     /// # Errors
     ///
-    /// When the request makes no sense, or too many URLs wait to be used.
+    /// When the request makes no sense, too many URLs wait to be used, or no port can be opened.
     pub fn exec_url(&self, request: ExecRequest) -> Result<String, RequestError> {
         self.url(Request::Exec(request))
     }
@@ -89,7 +81,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When the request makes no sense, or too many URLs wait to be used.
+    /// When the request makes no sense, too many URLs wait to be used, or no port can be opened.
     pub fn attach_url(&self, request: AttachRequest) -> Result<String, RequestError> {
         self.url(Request::Attach(request))
     }
@@ -98,7 +90,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When the request makes no sense, or too many URLs wait to be used.
+    /// When the request makes no sense, too many URLs wait to be used, or no port can be opened.
     pub fn port_forward_url(&self, request: PortForwardRequest) -> Result<String, RequestError> {
         self.url(Request::PortForward(request))
     }
@@ -106,8 +98,34 @@ impl Server {
     fn url(&self, request: Request) -> Result<String, RequestError> {
         request.check()?;
         let verb = request.verb();
+        let mut door = self.shared.door.lock().unwrap_or_else(PoisonError::into_inner);
         let token = self.shared.tokens.issue(request)?;
-        Ok(format!("http://{}/{verb}/{token}", self.address))
+        let address = match *door {
+            Some(address) => address,
+            None => *door.insert(self.open_door().map_err(|e| RequestError::Listen(e.kind()))?),
+        };
+        Ok(format!("http://{address}/{verb}/{token}"))
+    }
+
+    fn open_door(&self) -> std::io::Result<SocketAddr> {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let (address, shared) = (listener.local_addr()?, Arc::clone(&self.shared));
+        tokio::spawn(unless_stopped(shared.stopped.clone(), accept(listener, shared)));
+        Ok(address)
+    }
+}
+
+impl Shared {
+    /// Whether nobody may come any more; then the next URL opens another port.
+    fn close_door(&self) -> bool {
+        let mut door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+        let unused = !self.tokens.are_waiting();
+        if unused {
+            *door = None;
+        }
+        unused
     }
 }
 
@@ -124,9 +142,11 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         // The semaphore is never closed.
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
+        let stream = match tokio::time::timeout(IDLE, listener.accept()).await {
+            Ok(Ok((stream, _))) => stream,
+            Err(_) if shared.close_door() => return,
+            Err(_) => continue,
+            Ok(Err(error)) => {
                 tracing::warn!(%error, "cannot accept a streaming connection, retrying");
                 tokio::time::sleep(ACCEPT_RETRY).await;
                 continue;

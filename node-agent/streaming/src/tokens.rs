@@ -49,6 +49,13 @@ impl Tokens {
         Ok(token)
     }
 
+    /// Whether a token may still be used.
+    pub(crate) fn are_waiting(&self) -> bool {
+        let now = Instant::now();
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.values().any(|entry| entry.expires > now)
+    }
+
     /// The request behind a token, which is used up by asking.
     pub(crate) fn redeem(&self, token: &str) -> Option<Request> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);

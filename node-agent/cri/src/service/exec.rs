@@ -96,6 +96,6 @@ fn refused(error: RequestError) -> Status {
     match error {
         RequestError::Invalid(_) => Status::invalid_argument(error.to_string()),
         RequestError::Busy => Status::resource_exhausted(error.to_string()),
-        RequestError::Random => Status::internal(error.to_string()),
+        RequestError::Random | RequestError::Listen(_) => Status::internal(error.to_string()),
     }
 }

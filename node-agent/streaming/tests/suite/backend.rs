@@ -20,7 +20,7 @@ pub(crate) struct Programs {
 /// A server with the backend, and what became of its calls.
 pub(crate) async fn server() -> (Server, mpsc::UnboundedReceiver<&'static str>) {
     let (ended, endings) = mpsc::unbounded_channel();
-    (Server::start(Arc::new(Programs { ended })).await.unwrap(), endings)
+    (Server::new(Arc::new(Programs { ended })), endings)
 }
 
 pub(crate) async fn ending(endings: &mut mpsc::UnboundedReceiver<&'static str>) -> &'static str {

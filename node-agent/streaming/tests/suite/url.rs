@@ -21,6 +21,19 @@ async fn a_url_works_once() {
     assert!(head.starts_with("HTTP/1.1 404"), "{head}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_port_is_open_only_while_a_url_can_be_used() {
+    let (server, _) = server().await;
+    let url = server.exec_url(exec(&["cat"], IN_OUT)).unwrap();
+    let address = url.split('/').nth(2).unwrap().to_owned();
+    tokio::net::TcpStream::connect(&address).await.expect("it is open");
+    tokio::time::sleep(std::time::Duration::from_secs(300)).await;
+    tokio::net::TcpStream::connect(&address).await.expect_err("nobody may come any more");
+    let url = server.exec_url(exec(&["cat"], IN_OUT)).unwrap();
+    let (_open, head) = request(&url, &SPDY).await;
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+}
+
 #[tokio::test]
 async fn a_token_is_worth_nothing_for_another_verb() {
     let (server, _) = server().await;
