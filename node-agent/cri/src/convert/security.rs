@@ -78,7 +78,11 @@ fn apparmor_or_name(
     profile: Option<v1::SecurityProfile>,
     name: &str,
 ) -> Checked<SecurityProfile> {
-    let loaded = |name: String| Ok(SecurityProfile::Localhost(required(field, name)?));
+    // Both fields are seen with and without the word before the name, and containerd takes either.
+    let loaded = |name: String| {
+        let name = name.strip_prefix("localhost/").unwrap_or(&name).to_owned();
+        Ok(SecurityProfile::Localhost(required(field, name)?))
+    };
     if let Some(profile) = profile {
         return given(field, profile, loaded);
     }

@@ -243,6 +243,20 @@ fn a_privileged_container_needs_a_privileged_sandbox() {
 }
 
 #[test]
+fn an_apparmor_profile_is_named_with_and_without_the_word_before_it() {
+    for name in ["web", "localhost/web"] {
+        let profile = v1::SecurityProfile { profile_type: 2, localhost_ref: name.to_owned() };
+        let context = v1::LinuxContainerSecurityContext {
+            apparmor: Some(profile),
+            ..v1::LinuxContainerSecurityContext::default()
+        };
+        let made = container(with_security(context), &SandboxConfig::default());
+        let made = made.expect("it makes sense").security.apparmor;
+        assert_eq!(made, SecurityProfile::Localhost("web".to_owned()));
+    }
+}
+
+#[test]
 fn no_seccomp_profile_is_none_and_no_apparmor_profile_is_the_runtimes() {
     let made = container(plain(), &SandboxConfig::default()).expect("it makes sense");
     assert_eq!(made.security.seccomp, SecurityProfile::Unconfined);
