@@ -16,6 +16,8 @@ use crate::wait;
     clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
     clippy::large_enum_variant,
+    clippy::doc_overindented_list_items,
+    clippy::doc_lazy_continuation,
     reason = "generated code; the comments of the .proto file are its documentation"
 )]
 pub mod v1 {

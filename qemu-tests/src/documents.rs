@@ -164,7 +164,8 @@ mod tests {
     #[test]
     fn the_node_would_accept_what_the_tests_write() {
         let credentials = Credentials::generate().expect("credentials");
-        let pod = Pod::new("spin", &["spin"]).cpu("250m").memory("32Mi").pids(64).host_port(80, 8080);
+        let pod =
+            Pod::new("spin", &["spin"]).cpu("250m").memory("32Mi").pids(64).host_port(80, 8080);
         let machine = with_mirror(&machine(&credentials, "test"), "http://192.0.2.1:5000");
         let text = stream(&[machine, pod.document(), relay()]);
         let problems = ingot_machine_config::load(&text).problems;

@@ -16,6 +16,7 @@ use crate::workspace;
 
 /// Packages whose files are in the images. WHEN CHANGING: also [`VERSION`], or old images stay in use.
 const PACKAGES: &[&str] = &[
+    "busybox",
     "busybox-static",
     "libc6",
     "nginx",
@@ -33,7 +34,7 @@ const PACKAGES: &[&str] = &[
 const LARGE_LAYER_MIB: u64 = 90;
 
 /// Changes whenever the recipes below do.
-const VERSION: u32 = 3;
+const VERSION: u32 = 5;
 
 /// Users of all images: those that critest asks for by name.
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www-data:/var/www:/bin/false\n\
@@ -165,7 +166,10 @@ impl Parts {
         files.copy("pause", 0o755, &self.workload)?;
         let pause = layout.layer(&files, Compression::Gzip)?;
         let start = Start { entrypoint: &["/pause", "sleep"], ..Start::default() };
-        layout.image(&["pause:3.9", "pause:3.10"], &[pause], &start)?;
+        layout.image(&["pause:3.9"], &[pause.clone()], &start)?;
+        // For the sandboxes of a runtime that needs an image for them; another image than the one above.
+        let sandbox = Start { command: &["for sandboxes"], ..start };
+        layout.image(&["pause:3.10"], &[pause], &sandbox)?;
         let mut files = Files::default();
         files.copy("workload", 0o755, &self.workload)?;
         files.file("etc/passwd", 0o644, PASSWD).file("etc/group", 0o644, GROUP);
@@ -181,14 +185,8 @@ impl Parts {
     }
 
     fn web_servers(&self, layout: &mut Layout, base: &Layer) -> anyhow::Result<()> {
-        let mut files = self.libraries(&[
-            "libc6",
-            "libcrypt1",
-            "libpcre2-8-0",
-            "libssl3t64",
-            "libzstd1",
-            "zlib1g",
-        ])?;
+        let mut files =
+            self.libraries(&["libcrypt1", "libpcre2-8-0", "libssl3t64", "libzstd1", "zlib1g"])?;
         files.copy("usr/sbin/nginx", 0o755, &self.package("nginx")?.join("usr/sbin/nginx"))?;
         for directory in ["var/log/nginx", "var/lib/nginx", "var/run", "run", "usr/share/nginx"] {
             files.directory(directory, 0o755);
@@ -204,7 +202,12 @@ impl Parts {
             let config = layout.layer(&files, Compression::None)?;
             layout.image(&[name], &[base.clone(), server.clone(), config], &start)?;
         }
-        Ok(())
+        let mut files = Files::default();
+        files.file("www/index.html", 0o644, "It works!\n");
+        let pages = layout.layer(&files, Compression::Gzip)?;
+        let serve = "echo httpd is listening; exec httpd -f -p 80 -h /www";
+        let start = Start { command: &["sh", "-c", serve], ..Start::default() };
+        layout.image(&["e2e-test-images/httpd:2.4.39-4"], &[base.clone(), pages], &start)
     }
 
     fn users(&self, layout: &mut Layout, busybox: &[Layer]) -> anyhow::Result<()> {
@@ -224,12 +227,12 @@ impl Parts {
 
     /// The image that critest and crictl run in, on the node: with the programs of a node that they call.
     fn runner(&self, layout: &mut Layout, base: &Layer) -> anyhow::Result<()> {
-        let mut files = self.libraries(&["libc6"])?;
+        let mut files = Files::default();
         files.copy("usr/bin/ipcmk", 0o755, &self.package("util-linux")?.join("usr/bin/ipcmk"))?;
         files.copy("usr/bin/script", 0o755, &self.package("bsdutils")?.join("usr/bin/script"))?;
         let parser = self.package("apparmor")?.join("usr/sbin/apparmor_parser");
         files.copy("usr/sbin/apparmor_parser", 0o755, &parser)?;
-        for folder in ["etc/apparmor", "etc/apparmor.d"] {
+        for folder in ["etc/apparmor", "etc/apparmor.d", "usr/share/apparmor-features"] {
             files.copy_tree(folder, &self.package("apparmor")?.join(folder))?;
         }
         files.file("usr/bin/sudo", 0o755, "#!/bin/sh\nexec \"$@\"\n");
@@ -259,12 +262,17 @@ impl Parts {
             program.iter().find(|path| path.is_file()).context("no busybox in its package")?;
         let applets = workspace::output(Command::new(program).arg("--list"))?;
         ensure!(applets.lines().any(|line| line == "sh"), "busybox has no shell: {applets}");
-        let mut files = Files::default();
+        let mut files = self.libraries(&["libc6"])?;
         files.copy("bin/busybox", 0o755, program)?;
         for (name, script) in [("pgrep", PGREP), ("ipcs", IPCS)] {
             files.file(&format!("bin/{name}"), 0o755, script);
         }
-        for applet in applets.lines().filter(|name| !["busybox", "pgrep", "ipcs"].contains(name)) {
+        // A file of its own: one spec hides it, and the others must stay.
+        files.copy("bin/ls", 0o755, program)?;
+        // The static shell runs applets itself, whatever is at their paths; the other one runs the programs.
+        files.copy("bin/sh", 0o755, &self.package("busybox")?.join("usr/bin/busybox"))?;
+        let own = ["busybox", "pgrep", "ipcs", "ls", "sh"];
+        for applet in applets.lines().filter(|name| !own.contains(name)) {
             files.symlink(&format!("bin/{applet}"), "busybox");
         }
         files.file("etc/passwd", 0o644, PASSWD).file("etc/group", 0o644, GROUP);
