@@ -275,6 +275,23 @@ fn no_seccomp_profile_is_none_and_no_apparmor_profile_is_the_runtimes() {
 }
 
 #[test]
+fn the_name_of_an_apparmor_profile_may_be_written_as_in_the_older_field() {
+    let named = |name: &str| {
+        let apparmor = v1::SecurityProfile { profile_type: 2, localhost_ref: name.to_owned() };
+        let context = v1::LinuxContainerSecurityContext {
+            apparmor: Some(apparmor),
+            ..v1::LinuxContainerSecurityContext::default()
+        };
+        container(with_security(context), &SandboxConfig::default())
+    };
+    for name in ["localhost/web", "web"] {
+        let made = named(name).expect("it makes sense");
+        assert_eq!(made.security.apparmor, SecurityProfile::Localhost("web".to_owned()));
+    }
+    assert!(named("localhost/").is_err());
+}
+
+#[test]
 fn recursive_read_only_goes_only_with_read_only_and_private() {
     let with = |readonly, propagation: v1::MountPropagation| {
         let mount = v1::Mount {
