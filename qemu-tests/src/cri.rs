@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use futures::future::BoxFuture;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::client::whole_error;
@@ -13,9 +14,7 @@ use crate::wait;
 /// The protobuf of the CRI.
 #[expect(
     missing_docs,
-    clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
-    clippy::large_enum_variant,
     clippy::doc_overindented_list_items,
     clippy::doc_lazy_continuation,
     reason = "generated code; the comments of the .proto file are its documentation"
@@ -48,16 +47,19 @@ pub struct Cri {
 }
 
 /// Waits for one answer and turns every kind of failure into an error that names the call.
-pub async fn answer<T>(
-    call: &str,
+/// On the heap, because the futures of requests are large.
+pub fn answer<'a, T: 'a>(
+    call: &'a str,
     limit: Duration,
-    request: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
-) -> anyhow::Result<T> {
-    match tokio::time::timeout(limit, request).await {
-        Ok(Ok(response)) => Ok(response.into_inner()),
-        Ok(Err(status)) => bail!("{call}: {:?}: {}", status.code(), whole_error(&status)),
-        Err(_) => bail!("{call} was not answered in {} s", limit.as_secs()),
-    }
+    request: impl Future<Output = Result<tonic::Response<T>, tonic::Status>> + Send + 'a,
+) -> BoxFuture<'a, anyhow::Result<T>> {
+    Box::pin(async move {
+        match tokio::time::timeout(limit, request).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => bail!("{call}: {:?}: {}", status.code(), whole_error(&status)),
+            Err(_) => bail!("{call} was not answered in {} s", limit.as_secs()),
+        }
+    })
 }
 
 impl Cri {

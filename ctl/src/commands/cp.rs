@@ -16,8 +16,12 @@ use tokio_stream::wrappers::ReceiverStream;
 
 pub(super) async fn run(session: &Session<'_>, args: &Cp) -> Result<(), Failure> {
     match (&args.from, &args.to) {
-        (Place::Here(from), Place::There(target, to)) => put(session, args, from, target, to).await,
-        (Place::There(target, from), Place::Here(to)) => get(session, args, target, from, to).await,
+        (Place::Here(from), Place::There(target, to)) => {
+            Box::pin(put(session, args, from, target, to)).await
+        }
+        (Place::There(target, from), Place::Here(to)) => {
+            Box::pin(get(session, args, target, from, to)).await
+        }
         (Place::Here(_), Place::Here(_)) => Err(Failure::usage("neither side is in a container")
             .hint("write one of them as POD[/CONTAINER]:PATH")),
         (Place::There(..), Place::There(..)) => Err(Failure::usage("both sides are in containers")

@@ -35,9 +35,9 @@ pub(super) async fn run(session: &Session<'_>, args: &Images) -> Result<(), Fail
                 username: username.clone().unwrap_or_default(),
                 password: password.map(|password| password.to_string()).unwrap_or_default(),
             };
-            pull(session, request).await
+            Box::pin(pull(session, request)).await
         }
-        ImagesCommand::Import { file } => import(session, file).await,
+        ImagesCommand::Import { file } => Box::pin(import(session, file)).await,
         ImagesCommand::Rm { image } => {
             let node = session.connect().await?;
             let request = RemoveImageRequest { image: image.clone() };

@@ -156,7 +156,10 @@ fn descriptions(folder: &Path) -> Result<Vec<PathBuf>, CdiError> {
     Ok(files)
 }
 
-fn read(path: &Path) -> Result<Vec<(String, (Edits, Edits))>, CdiError> {
+/// A device by its full name, and what its file says for all devices and for this one.
+type Named = (String, (Edits, Edits));
+
+fn read(path: &Path) -> Result<Vec<Named>, CdiError> {
     let failed = |source| CdiError::Read { path: path.to_owned(), source };
     let root = beneath::folder(Path::new("/")).map_err(failed)?;
     let bytes = beneath::read(&root, path, LENGTH_MAX).map_err(failed)?;

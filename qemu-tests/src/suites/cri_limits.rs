@@ -64,7 +64,7 @@ const TRIALS: &[Trial] = &[
         command: "cat /sys/fs/cgroup/memory.max; \
                   head -c 150m /dev/zero | tail >/dev/null 2>&1; \
                   awk '/^oom_kill / && $2 > 0 {print \"killed\"}' /sys/fs/cgroup/memory.events",
-        expect: "67108864",
+        expect: "67108864\nkilled",
         live: true,
     },
     Trial {

@@ -166,7 +166,7 @@ impl Parts {
         files.copy("pause", 0o755, &self.workload)?;
         let pause = layout.layer(&files, Compression::Gzip)?;
         let start = Start { entrypoint: &["/pause", "sleep"], ..Start::default() };
-        layout.image(&["pause:3.9"], &[pause.clone()], &start)?;
+        layout.image(&["pause:3.9"], std::slice::from_ref(&pause), &start)?;
         // For the sandboxes of a runtime that needs an image for them; another image than the one above.
         let sandbox = Start { command: &["for sandboxes"], ..start };
         layout.image(&["pause:3.10"], &[pause], &sandbox)?;

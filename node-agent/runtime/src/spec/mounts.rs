@@ -31,7 +31,7 @@ pub(super) fn build(input: &Input<'_>) -> Result<Mounts, SpecError> {
     for mount in &input.config.mounts {
         let path = normal_path(&mount.container_path)?;
         let below = |folder: &&str| path == **folder || path.starts_with(&format!("{folder}/"));
-        if path == "/" || KERNEL_FOLDERS.iter().any(|folder| below(&folder)) {
+        if path == "/" || KERNEL_FOLDERS.iter().any(below) {
             return Err(SpecError::MountPoint { path });
         }
         check(mount, input)?;

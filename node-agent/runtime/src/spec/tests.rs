@@ -381,7 +381,8 @@ fn what_a_caller_mounts_takes_the_place_of_what_every_container_has() {
 fn the_nodes_devices_are_mounted_over_the_containers_own_and_never_changed() {
     let described = describe(&mounted(host("/dev"))).unwrap();
     let mounts = described.spec["mounts"].as_array().unwrap();
-    let at_dev: Vec<&Value> = mounts.iter().filter(|mount| mount["destination"] == "/dev").collect();
+    let at_dev: Vec<&Value> =
+        mounts.iter().filter(|mount| mount["destination"] == "/dev").collect();
     assert_eq!(at_dev.len(), 1);
     assert_eq!(at_dev[0]["type"], "tmpfs");
     assert_eq!(described.mounts.late, [(0, "/dev".to_owned())]);
