@@ -18,13 +18,16 @@ use plan::{Have, Step};
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Everything is looked at anew after this, whatever the kernel has said in between.
 const INTERVAL: Duration = Duration::from_secs(300);
 /// Once a first wait is over this long, the node still works; only the words on the console change.
 const ADDRESS_DEADLINE: Duration = Duration::from_secs(60);
+/// How long the addresses of a former agent stay while no DHCP server answers. The lease may end meanwhile, and then the
+/// address may be somebody else's.
+const INHERITED: Duration = Duration::from_secs(300);
 
 /// The network controller.
 pub(crate) struct Network {
@@ -33,6 +36,9 @@ pub(crate) struct Network {
     clients: Clients,
     leases: watch::Receiver<dhcp::Leases>,
     wish: watch::Receiver<Wish>,
+    started: Instant,
+    /// Links that had a lease since then.
+    leased: BTreeSet<String>,
 }
 
 impl Network {
@@ -40,7 +46,8 @@ impl Network {
     pub(crate) fn new(state: State) -> Self {
         let clients = Clients::new();
         let (leases, wish) = (clients.subscribe(), state.desired.subscribe());
-        Self { state, netlink: None, clients, leases, wish }
+        let (started, leased) = (Instant::now(), BTreeSet::new());
+        Self { state, netlink: None, clients, leases, wish, started, leased }
     }
 
     /// The config, or what holds without one. Nothing but `lo` is touched before it is known which.
@@ -93,7 +100,13 @@ impl Controller for Network {
         let clients_fit = self.clients.are(&plan::clients(&self.config(want), &kernel));
         let names = kernel.links.iter().map(|link| &link.name);
         let advertised = names.filter(|name| accepts_advertisements(name)).cloned().collect();
-        let have = Have { kernel, leases: self.clients.leases(), clients_fit, advertised };
+        let leases = self.clients.leases();
+        self.leased.extend(leases.keys().cloned());
+        let names = kernel.links.iter().map(|link| &link.name);
+        let inherited =
+            names.filter(|name| self.started.elapsed() < INHERITED && !self.leased.contains(*name));
+        let inherited = inherited.cloned().collect();
+        let have = Have { kernel, leases, clients_fit, advertised, inherited };
         self.publish(&have);
         Ok(have)
     }

@@ -40,6 +40,9 @@ pub(crate) struct Have {
     pub(crate) clients_fit: bool,
     /// Links that take router advertisements.
     pub(crate) advertised: BTreeSet<String>,
+    /// Links whose lease may be known to a former agent only: what it set there stays until a server has answered.
+    /// Without its address the node would break the connections of its pods at each restart of the agent.
+    pub(crate) inherited: BTreeSet<String>,
 }
 
 /// What applies to a link that the config does not name.
@@ -103,6 +106,11 @@ pub(crate) fn plan(network: &Network, have: &Have) -> Vec<Step> {
             if let Some(lease) = lease {
                 addresses.push(leased_address(link.index, lease));
                 routes.extend(leased_routes(link.index, lease));
+            } else if config.wants_dhcp4() && have.inherited.contains(&link.name) {
+                let here = kernel.addresses.iter().filter(|have| have.index == link.index);
+                addresses.extend(here.filter(|have| have.address.is_ipv4()));
+                let here = kernel.routes.iter().filter(|have| have.index == link.index);
+                routes.extend(here.filter(|have| have.origin == Origin::Dhcp));
             }
         }
     }

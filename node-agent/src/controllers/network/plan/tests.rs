@@ -87,6 +87,28 @@ fn a_lost_lease_takes_its_address_and_route_along() {
 }
 
 #[test]
+fn what_a_former_agent_leased_stays_until_a_server_has_answered() {
+    let mut have = with_lease(have(vec![card(2, true)]));
+    for step in plan(&Network::default(), &have) {
+        match step {
+            Step::AddAddress(address) => have.kernel.addresses.push(address),
+            Step::AddRoute(route) => have.kernel.routes.push(route),
+            _ => {}
+        }
+    }
+    for step in plan(&Network::default(), &have) {
+        if let Step::AddRoute(route) = step {
+            have.kernel.routes.push(route);
+        }
+    }
+    have.leases.clear();
+    have.inherited.insert("eth2".into());
+    assert_eq!(plan(&Network::default(), &have), []);
+    have.inherited.clear();
+    assert!(plan(&Network::default(), &have).iter().any(|s| matches!(s, Step::RemoveAddress(_))));
+}
+
+#[test]
 fn static_addresses_and_routes_are_set_and_foreign_ones_removed() {
     let network = Network {
         links: vec![LinkConfig {
