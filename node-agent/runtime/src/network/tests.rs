@@ -318,11 +318,25 @@ fn a_new_agent_takes_over_what_is_open_and_what_leads_where() {
         let mut near = dial(&world.outside, (ip("192.0.2.1"), 8080)).unwrap();
         let (mut far, _) = served.listener.accept().unwrap();
         ask(&mut near, &mut far);
+        // And one by the node's address in place of the pod's.
+        let at_outside = world.outside.open(|| TcpListener::bind("[::]:9000"));
+        let mut out = dial(&served.space, (ip("192.0.2.2"), 9000)).unwrap();
+        let (mut outside, _) = at_outside.accept().unwrap();
+        ask(&mut out, &mut outside);
+        let mut own = dial(&served.space, (ip("192.0.2.1"), 8080)).unwrap();
+        let (mut own_far, _) = served.listener.accept().unwrap();
+        ask(&mut own, &mut own_far);
         drop(network);
         let network = agent(&world);
         network.adopt("served", &served.addresses, &config_of_pod.ports);
         network.resume().await;
         ask(&mut near, &mut far);
+        ask(&mut out, &mut outside);
+        ask(&mut own, &mut own_far);
+        // What the first sandbox after the restart does again.
+        network.bridge().await.unwrap();
+        ask(&mut out, &mut outside);
+        ask(&mut own, &mut own_far);
         talk(&world.outside, (ip("192.0.2.1"), 8080), &served.listener);
         assert_eq!(network.lease("next").unwrap()[0], ip("10.244.0.3"));
         network.detach("served").await.unwrap();
