@@ -26,8 +26,12 @@ pub(super) fn kit(
     args: &Args,
     report: &Report,
 ) -> anyhow::Result<Option<CriKit>> {
-    let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
-    if !SUITES.iter().any(|suite| suite.needs_cri() && wanted(suite.name)) {
+    let suites = SUITES.iter().filter(|suite| suite.needs_cri());
+    if !suites.clone().any(|suite| suite.is_wanted(names, args.full)) {
+        if names.is_empty() {
+            let why = "takes long; run with --full or by its name";
+            suites.for_each(|suite| report.suite(suite.name).skip(suite.about, why));
+        }
         return Ok(None);
     }
     let cri_tools = match cri_tools::ensure() {

@@ -36,9 +36,11 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
 
 /// Whether a file is the root of a library, a program or a build script. Integration tests have the workspace's lint.
 fn is_crate_root(path: &str) -> bool {
-    let in_sources = path.contains("/src/");
+    let elsewhere = path.contains("/src/") || path.contains("/tests/");
+    // A program is one file of `bin`, or `main.rs` of a folder in it.
+    let program = path.split_once("/src/bin/");
     path.ends_with("/src/lib.rs")
         || path.ends_with("/src/main.rs")
-        || path.contains("/src/bin/")
-        || path.ends_with("/build.rs") && !in_sources
+        || program.is_some_and(|(_, file)| !file.contains('/') || file.ends_with("/main.rs"))
+        || path.ends_with("/build.rs") && !elsewhere
 }

@@ -1,5 +1,6 @@
 //! Metrics with the names and labels that cAdvisor has, so that dashboards of Kubernetes go on working.
 
+mod read;
 mod values;
 
 use ingot_runtime::sandboxes::usage::{ContainerUsage, SandboxUsage};
@@ -8,7 +9,8 @@ use tonic::Status;
 use super::{Pieces, pieces};
 use crate::server::Parts;
 use crate::{show, v1};
-use values::{Facts, METRICS, Value};
+use read::{Facts, Value};
+use values::METRICS;
 
 /// Labels of every metric: the first three are cAdvisor's own, the others make a series findable in Kubernetes.
 const LABELS: &[&str] = &["id", "name", "image", "namespace", "pod", "container"];

@@ -1,1 +1,1 @@
-
+//! What archives may do to a folder, and what not.

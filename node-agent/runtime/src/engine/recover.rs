@@ -7,7 +7,7 @@ use std::sync::PoisonError;
 
 use tokio::sync::mpsc;
 
-use super::{COMMANDS_MAX, Engine, EngineError};
+use super::{COMMANDS_MAX, Engine, EngineError, Paths};
 use crate::container;
 use crate::context::Context;
 use crate::pod_task::{PodTask, host_ports};
@@ -19,18 +19,7 @@ use crate::sandboxes;
 pub(super) async fn recover(engine: &Engine) -> Result<(), EngineError> {
     let context = &engine.context;
     let paths = context.paths();
-    for folder in [
-        paths.var.join("pods"),
-        paths.var.join("containers"),
-        paths.var.join("sandboxes"),
-        paths.run.join("pods"),
-        paths.run.join("containers"),
-        paths.run.join("runc"),
-        paths.logs.clone(),
-    ] {
-        std::fs::create_dir_all(&folder)
-            .map_err(|source| EngineError::CreateFolder { path: folder, source })?;
-    }
+    make_folders(paths)?;
     let loaded = {
         let folder = paths.var.join("pods");
         // The runtime is going away with the agent.
@@ -88,6 +77,23 @@ pub(super) async fn recover(engine: &Engine) -> Result<(), EngineError> {
             tracing::warn!(error = chain(&error), "let go of unused layers");
         }
     });
+    Ok(())
+}
+
+/// The folders everything lies in.
+fn make_folders(paths: &Paths) -> Result<(), EngineError> {
+    for folder in [
+        paths.var.join("pods"),
+        paths.var.join("containers"),
+        paths.var.join("sandboxes"),
+        paths.run.join("pods"),
+        paths.run.join("containers"),
+        paths.run.join("runc"),
+        paths.logs.clone(),
+    ] {
+        std::fs::create_dir_all(&folder)
+            .map_err(|source| EngineError::CreateFolder { path: folder, source })?;
+    }
     Ok(())
 }
 

@@ -1,1 +1,1 @@
-
+//! The reader of archives, one format at a time.
