@@ -310,6 +310,6 @@ mod tests {
         let layer = directory.path().join(blob(&manifest["layers"][0]["digest"]));
         let list = std::process::Command::new("tar").arg("-tzf").arg(layer).output().expect("tar");
         let names = String::from_utf8_lossy(&list.stdout).into_owned();
-        assert_eq!(names.lines().collect::<Vec<_>>(), ["bin", "etc/", "etc/motd"], "{names}");
+        assert_eq!(names.lines().collect::<Vec<_>>(), ["bin", "etc", "etc/motd"], "{names}");
     }
 }
