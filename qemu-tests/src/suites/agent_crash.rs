@@ -166,7 +166,8 @@ async fn kill_once(machine: &mut Machine, faults: &mut Faults) -> anyhow::Result
     })
 }
 
-async fn agent_pid(api: &mut Api) -> anyhow::Result<i32> {
+/// The agent's process, as PID 1 sees it.
+pub(super) async fn agent_pid(api: &mut Api) -> anyhow::Result<i32> {
     let services = api.services().await?;
     let agent = services.into_iter().find(|service| service.name == "ingotd");
     agent.map(|agent| agent.pid).filter(|pid| *pid > 0).context("PID 1 runs no agent")

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
+use super::agent_crash::agent_pid;
 use super::{Context, apply};
 use crate::client::Api;
 use crate::credentials::Credentials;
@@ -245,10 +246,15 @@ async fn agent_killed(machine: &mut Machine) -> anyhow::Result<()> {
     for pod in TALKERS {
         before.push((pod, api.container(pod).await?.id, answers(&mut api, pod).await?));
     }
+    let killed = agent_pid(&mut api).await?;
     machine.crash_agent().await?;
     open.ask("while nobody is there")?;
-    // Not all of the config is true: one pod never gets its port.
-    let mut api = machine.wait_api().await?;
+    // Not until all of the config is true: one pod never gets its port.
+    let mut api = wait::until("another agent to answer", LIMIT, async || {
+        let mut api = machine.api()?;
+        Ok((agent_pid(&mut api).await? != killed).then_some(api))
+    })
+    .await?;
     open.ask("after")?;
     Outside::connect(machine)?.ask("again")?;
     for (pod, id, count) in before {
