@@ -35,7 +35,8 @@ pub(super) async fn recover(engine: &Engine) -> Result<(), EngineError> {
             context.user_ids.adopt(&record.pod.uid, first);
         }
         if !record.pod.spec.host_network {
-            let ports = host_ports(&record.pod);
+            // A sandbox that was not finished may have been refused its ports; they are somebody else's, be it the API's.
+            let ports = if sandbox.ready { host_ports(&record.pod) } else { Vec::new() };
             context.network.adopt(&record.pod.uid, &sandbox.ips, &ports);
         }
     }
