@@ -119,7 +119,8 @@ fn crates(workspace: &Path, recipe: &Recipe) -> std::io::Result<Vec<Crate>> {
         .args([
             "metadata",
             "--format-version=1",
-            "--offline",
+            // Not offline: on a fresh machine, the build before this one has fetched only what it compiled.
+            "--locked",
             "--filter-platform",
             crate::binaries::TARGET,
         ])
