@@ -52,6 +52,7 @@ fn secrets(config: &Config) -> Vec<Option<&crate::Secret>> {
         api.ca.as_ref().and_then(|ca| ca.key.as_ref()),
         api.certificate.as_ref().map(|certificate| &certificate.key),
         registries.proxy.as_ref(),
+        config.machine.kubernetes.as_ref().and_then(|kubernetes| kubernetes.join_token.as_ref()),
     ];
     for host in &registries.hosts {
         all.extend([host.password.as_ref(), host.identity_token.as_ref()]);

@@ -13,6 +13,7 @@ mod emit;
 pub mod format;
 pub mod layout;
 mod load;
+pub mod manifest;
 pub mod nocloud;
 pub mod problem;
 pub mod quantity;

@@ -4,6 +4,7 @@
 
 mod bad_input {
     mod data;
+    mod kubernetes;
     mod machine;
     mod pod;
     mod pod_rules;

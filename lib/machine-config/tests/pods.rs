@@ -47,3 +47,18 @@ fn the_pids_limit_comes_from_the_annotation_or_the_machine() {
         5
     );
 }
+
+#[test]
+fn cve_2024_10220_cve_2025_1767_a_volume_that_runs_git_is_refused() {
+    let machine = include_str!("../../../configs/machine/minimal.yaml");
+    let loaded = load(&format!(
+        "{machine}---\napiVersion: v1\nkind: Pod\nmetadata: {{name: web}}\nspec:\n  containers: [{{name: a, image: b}}]\n  \
+         volumes: [{{name: code, gitRepo: {{repository: /etc, directory: ../..}}}}]\n"
+    ));
+    assert!(loaded.config.is_none());
+    assert!(
+        loaded.problems.iter().any(|p| format!("{p:?}").contains("gitRepo")),
+        "{:?}",
+        loaded.problems
+    );
+}

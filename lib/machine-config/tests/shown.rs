@@ -48,7 +48,7 @@ fn every_style_of_secret_is_replaced() {
         }
         let shown = redact(&text);
         assert!(!shown.contains(KEY), "{shown}");
-        assert_eq!(shown.matches("<redacted>").count(), 8, "{shown}");
+        assert_eq!(shown.matches("<redacted>").count(), 9, "{shown}");
     }
 }
 

@@ -127,7 +127,11 @@ impl Ca {
         self.sign(name, &params)
     }
 
-    fn sign(&self, subject: &str, params: &CertificateParams) -> Result<Identity, Error> {
+    pub(crate) fn sign(
+        &self,
+        subject: &str,
+        params: &CertificateParams,
+    ) -> Result<Identity, Error> {
         let key = PrivateKey::generate()?;
         let failed = |source| Error::Sign { subject: subject.to_owned(), source };
         let der = key.with_pair(|subject_pair| {
@@ -170,7 +174,7 @@ fn sign_self(subject: &str, params: &CertificateParams) -> Result<Identity, Erro
     Ok(Identity { certificate: Certificate::from_der(der)?, key })
 }
 
-fn params(
+pub(crate) fn params(
     common_name: &str,
     organization: Option<&str>,
     validity: Validity,

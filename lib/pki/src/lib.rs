@@ -9,6 +9,7 @@ mod authority;
 mod certificate;
 mod error;
 mod key;
+pub mod kubernetes;
 pub mod pairing;
 mod role;
 mod validity;

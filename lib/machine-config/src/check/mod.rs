@@ -4,6 +4,7 @@
 //! is absent, a limit too small to start with) is accepted: the pod's status says so.
 
 mod data;
+mod kubernetes;
 mod network;
 mod pod;
 mod registries;
@@ -49,6 +50,7 @@ pub(crate) fn machine(machine: &Machine) -> Vec<Finding> {
     api(&mut findings, &machine.api);
     pods_section(&mut findings, &machine.pods);
     findings.extend(registries::check(&machine.registries));
+    findings.extend(kubernetes::check(machine));
     findings
 }
 

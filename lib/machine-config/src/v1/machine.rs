@@ -3,6 +3,7 @@
 use super::api::Api;
 use super::is_default;
 use super::kernel::Kernel;
+use super::kubernetes::Kubernetes;
 use super::network::Network;
 use super::pods::Pods;
 use super::registries::Registries;
@@ -36,6 +37,9 @@ pub struct Machine {
     /// Mirrors of registries, and how to speak with them.
     #[serde(default, skip_serializing_if = "is_default")]
     pub registries: Registries,
+    /// Kubernetes. Without it the node is no part of a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<Kubernetes>,
 }
 
 /// Versions of the config language this release reads.

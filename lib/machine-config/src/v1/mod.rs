@@ -6,6 +6,7 @@
 pub mod api;
 pub mod data;
 pub mod kernel;
+pub mod kubernetes;
 pub mod machine;
 pub mod network;
 pub mod pod;
