@@ -93,6 +93,12 @@ fn wanted(recipe: &Recipe) -> BTreeSet<(&str, &str)> {
     own.chain(recipe.images.iter().map(|one| (one.package.as_str(), one.name.as_str()))).collect()
 }
 
+/// What the linker does for the size of a program that ships: the addresses to adjust at start as a bitmap (static glibc
+/// adjusts them since 2.36), and no tables for unwinding, which a program that aborts on a panic cannot use. Relative to the
+/// workspace, where cargo runs the linker, so that no path of this machine becomes an input.
+const SMALLER: [&str; 2] =
+    ["-Clink-arg=-Wl,-z,pack-relative-relocs", "-Clink-arg=-Wl,-T,image-builder/src/no-unwind.ld"];
+
 fn cargo(workspace: &Path, target: &Path, profile: &str) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace).args(["build", "--profile", profile, "--target", TARGET]);
@@ -102,6 +108,9 @@ fn cargo(workspace: &Path, target: &Path, profile: &str) -> Command {
     let mut flags = vec![remap(workspace, "/ingot"), remap(target, "/target")];
     if let Some(home) = cargo_home() {
         flags.push(remap(&home, "/cargo"));
+    }
+    if profile == "release" {
+        flags.extend(SMALLER.map(str::to_owned));
     }
     let list: Vec<String> = flags.iter().map(|flag| format!("{flag:?}")).collect();
     command.arg("--config").arg(format!("target.{TARGET}.rustflags=[{}]", list.join(",")));
