@@ -17,7 +17,7 @@ use crate::root::{self, Parts};
 use crate::tools::{Lock, LockMode, Package, Tools};
 use crate::tree::{Content, Tree, refuse};
 use crate::write::{cpio, erofs, verity};
-use crate::{binaries, digest, initrd, inputs, sbom, sizes};
+use crate::{binaries, digest, initrd, inputs, kubernetes, sbom, sizes};
 
 /// Version of Ingot.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -54,6 +54,8 @@ pub struct BuildOptions {
     /// Compile the programs fast instead of small, and put the image beside the real one: for trying a change. Such an
     /// image is good for tests only.
     pub quick: bool,
+    /// Kubernetes for the image, as `cargo xtask kubernetes` left it; `None` for an image without.
+    pub kubernetes: Option<kubernetes::Built>,
 }
 
 impl BuildOptions {
@@ -69,6 +71,7 @@ impl BuildOptions {
             force: false,
             programs: None,
             quick: false,
+            kubernetes: None,
         }
     }
 
@@ -88,8 +91,9 @@ impl BuildOptions {
     #[must_use]
     pub fn image_dir(&self) -> PathBuf {
         let name = self.variant.as_ref().map_or(&self.profile, |variant| &variant.name);
-        let suffix = if self.quick { "-quick" } else { "" };
-        self.target_dir.join("images").join(format!("{name}{suffix}"))
+        let kubernetes = if self.kubernetes.is_some() { "-kubernetes" } else { "" };
+        let quick = if self.quick { "-quick" } else { "" };
+        self.target_dir.join("images").join(format!("{name}{kubernetes}{quick}"))
     }
 }
 
@@ -242,7 +246,9 @@ pub fn build(options: &BuildOptions, progress: &dyn Progress) -> Result<Built, B
 /// # Errors
 /// [`BuildError::Recipe`].
 pub fn load(options: &BuildOptions) -> Result<Recipe, BuildError> {
-    let mut recipe = Recipe::load(&options.recipes(), &options.profile)?;
+    let (directory, kubernetes) = (options.recipes(), options.kubernetes.is_some());
+    let load = if kubernetes { Recipe::load_with_kubernetes } else { Recipe::load };
+    let mut recipe = load(&directory, &options.profile)?;
     if let Some(variant) = &options.variant {
         recipe.name.clone_from(&variant.name);
         recipe.files.extend(variant.extra_files.iter().cloned());
@@ -328,6 +334,7 @@ impl Job<'_> {
             kernel: &kernel.locked.name,
             modules,
             binaries: self.programs,
+            kubernetes: self.options.kubernetes.as_ref(),
             version: VERSION,
         };
         let mut tree = root::assemble(&parts)?;
@@ -338,6 +345,7 @@ impl Job<'_> {
             "profile": self.recipe.name,
             "kernel": modules.release,
             "inputs": self.inputs.digest,
+            "kubernetes": self.options.kubernetes.as_ref().map(|built| &built.about.version),
             "packages": self.packages.iter().map(|one| format!("{}={}", one.locked.name, one.locked.version)).collect::<Vec<_>>(),
         });
         let release = Content::Bytes(format!("{release:#}\n").into_bytes());
@@ -348,7 +356,10 @@ impl Job<'_> {
             VERSION,
             &self.inputs.digest,
             &locked,
-            &self.inputs.crates,
+            &sbom::Libraries {
+                rust: &self.inputs.crates,
+                go: self.options.kubernetes.as_ref().map_or(&[], |built| &built.about.modules),
+            },
             &tree.listing()?,
         );
         self.write("sbom.spdx.json", "the bill of materials", bill.as_bytes())?;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::build::{BuildOptions, VERSION};
 use crate::digest;
+use crate::kubernetes;
 use crate::recipe::Recipe;
 use crate::sbom::Crate;
 use crate::tools::{Package, Tools};
@@ -46,6 +47,11 @@ pub fn collect(
     for file in &recipe.files {
         contents.insert(file.path.clone(), digest::of_file(&options.recipes().join(&file.from))?.0);
     }
+    if let Some(built) = &options.kubernetes {
+        let (sha256, size) = digest::of_file(&built.program)?;
+        contents.insert(kubernetes::PROGRAM.to_owned(), sha256);
+        program_sizes.insert(kubernetes::PROGRAM.to_owned(), size);
+    }
     let revision = revision(&options.workspace);
     let crates = crates(&options.workspace, recipe)?;
     let libraries: Vec<String> =
@@ -64,6 +70,7 @@ pub fn collect(
         "version": VERSION,
         "revision": revision,
         "crates": libraries,
+        "kubernetes": options.kubernetes.as_ref().map(|built| &built.about),
     });
     Ok(Inputs {
         digest: digest::of_bytes(all.to_string().as_bytes()),

@@ -13,6 +13,7 @@ pub mod elf;
 pub mod formats;
 pub mod initrd;
 pub mod inputs;
+pub mod kubernetes;
 pub mod manifest;
 pub mod modules;
 pub mod plan;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use ingot_image_builder::kubernetes::Built;
 use ingot_image_builder::progress::{Progress as _, Terminal};
 use ingot_image_builder::recipe;
 use ingot_image_builder::tools::{Lock, LockMode, Tools};
@@ -43,6 +44,9 @@ enum Verb {
         /// Take finished programs from this directory instead of compiling them.
         #[arg(long)]
         programs: Option<PathBuf>,
+        /// Put Kubernetes in, from the directory where `cargo xtask kubernetes` left it.
+        #[arg(long, value_name = "DIR")]
+        kubernetes: Option<PathBuf>,
         /// Print what would be done, and do nothing.
         #[arg(long)]
         plan: bool,
@@ -80,17 +84,20 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             let tools = Tools::ensure(&arguments.target_dir, &progress)?;
             println!("{}", tools.sysroot().display());
         }
-        Verb::Build { profile, plan: true, .. } => {
-            let options = BuildOptions::new(&arguments.workspace, &arguments.target_dir, profile);
+        Verb::Build { profile, plan: true, kubernetes, .. } => {
+            let mut options =
+                BuildOptions::new(&arguments.workspace, &arguments.target_dir, profile);
+            options.kubernetes = kubernetes.as_deref().map(Built::read).transpose()?;
             print!("{}", plan::plan(&build::load(&options)?));
         }
         Verb::Customize { image, config, output } => customize(image, config, output)?,
-        Verb::Build { profile, locked, force, programs, plan: false } => {
+        Verb::Build { profile, locked, force, programs, kubernetes, plan: false } => {
             let mut options =
                 BuildOptions::new(&arguments.workspace, &arguments.target_dir, profile);
             options.lock_mode = if *locked { LockMode::Locked } else { LockMode::Prefer };
             options.force = *force;
             options.programs.clone_from(programs);
+            options.kubernetes = kubernetes.as_deref().map(Built::read).transpose()?;
             let built = build::build(&options, &progress)?;
             print_summary(&built);
         }
@@ -117,7 +124,7 @@ fn write_lock(arguments: &Arguments, progress: &Terminal) -> anyhow::Result<()> 
     let any = BuildOptions::new(&arguments.workspace, &arguments.target_dir, "vm");
     let mut names = Vec::new();
     for name in recipe::names(&any.recipes()) {
-        let recipe = recipe::Recipe::load(&any.recipes(), &name)?;
+        let recipe = recipe::Recipe::load_with_kubernetes(&any.recipes(), &name)?;
         names.extend(build::package_names(&recipe));
     }
     names.sort();

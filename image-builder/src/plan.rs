@@ -59,6 +59,9 @@ pub fn plan(recipe: &Recipe) -> Plan {
         tools.join(", "),
         recipe.modules.include.len()
     );
+    if let Some(kubernetes) = &recipe.kubernetes {
+        root.push_str(&format!(", Kubernetes as container image {}", kubernetes.repository));
+    }
     if !images.is_empty() {
         root.push_str(&format!(", container images {}", images.join(", ")));
     }

@@ -38,6 +38,9 @@ pub struct Recipe {
     /// Container images bundled in the root.
     #[serde(default, rename = "image")]
     pub images: Vec<BundledImage>,
+    /// Kubernetes, where the image takes it.
+    #[serde(default)]
+    pub kubernetes: Option<Kubernetes>,
 }
 
 /// The kernel and what it is told.
@@ -175,6 +178,23 @@ pub struct BundledImage {
     pub name: String,
 }
 
+/// The container image with all programs of Kubernetes, and the manifests of what a cluster begins with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kubernetes {
+    /// Name of the container image; its tag is the version of Kubernetes.
+    pub repository: String,
+    /// Directories in the container image where things are mounted.
+    pub directories: Vec<String>,
+    /// C programs in the container image that Kubernetes calls, with the libraries they need.
+    pub programs: Vec<Program>,
+    /// Directory on the build machine with the manifests, relative to the directory of recipes.
+    pub manifests: PathBuf,
+}
+
+/// Directory on the node with the manifests of what a cluster begins with.
+pub const MANIFESTS: &str = "/usr/share/ingot/kubernetes/addons";
+
 /// What can be wrong with a recipe.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -207,6 +227,13 @@ pub enum RecipeError {
         #[source]
         source: Box<toml::de::Error>,
     },
+    /// The manifests of an addition could not be listed.
+    #[error("cannot list the manifests that go into the image")]
+    Manifests {
+        /// Why, with the path.
+        #[source]
+        source: std::io::Error,
+    },
     /// Recipes extend each other in a circle, or too deeply.
     #[error("the image recipe {path} extends too many others; is there a circle?")]
     Depth {
@@ -217,6 +244,8 @@ pub enum RecipeError {
 
 /// Recipes extend at most this many others: two are in use, a circle never ends.
 const MAX_DEPTH: usize = 8;
+/// What Kubernetes adds to a recipe; no recipe by itself, so it is not among them.
+const ADDITION: &str = "with/kubernetes.toml";
 
 impl Recipe {
     /// Reads the recipe `name` of `directory`, with what it extends.
@@ -236,6 +265,40 @@ impl Recipe {
         let table = merged(directory, &path, 0)?;
         table.try_into().map_err(|source| RecipeError::Parse { path, source: Box::new(source) })
     }
+
+    /// Reads the recipe `name` of `directory` with what Kubernetes adds to every recipe, `with/kubernetes.toml`.
+    ///
+    /// # Errors
+    /// [`RecipeError`].
+    pub fn load_with_kubernetes(directory: &Path, name: &str) -> Result<Self, RecipeError> {
+        let plain = Self::load(directory, name)?;
+        let mut table = merged(directory, &directory.join(format!("{name}.toml")), 0)?;
+        let path = directory.join(ADDITION);
+        merge(&mut table, merged(directory, &path, 0)?);
+        let mut recipe: Self = table
+            .try_into()
+            .map_err(|source| RecipeError::Parse { path, source: Box::new(source) })?;
+        recipe.name = format!("{}-kubernetes", plain.name);
+        if let Some(kubernetes) = &recipe.kubernetes {
+            recipe.files.extend(manifests(directory, &kubernetes.manifests)?);
+        }
+        Ok(recipe)
+    }
+}
+
+/// The manifests below `from`, as files of the root, sorted.
+fn manifests(directory: &Path, from: &Path) -> Result<Vec<ExtraFile>, RecipeError> {
+    let list = |source| RecipeError::Manifests { source };
+    let mut files = Vec::new();
+    for entry in fs_err::read_dir(directory.join(from)).map_err(list)? {
+        let name = entry.map_err(list)?.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".yaml") {
+            let path = format!("{MANIFESTS}/{name}");
+            files.push(ExtraFile { from: from.join(&name), path, mode: 0o644 });
+        }
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
 }
 
 /// Names of all recipes in a directory, sorted.
@@ -305,6 +368,35 @@ mod tests {
         let demo = Recipe::load(&recipes(), "demo").expect("valid");
         assert_eq!(demo.kernel, vm.kernel);
         assert!(demo.images.len() > vm.images.len());
+    }
+
+    #[test]
+    fn kubernetes_adds_to_a_recipe_and_changes_nothing_of_it() {
+        for name in names(&recipes()) {
+            let plain = Recipe::load(&recipes(), &name).expect("valid");
+            let whole = Recipe::load_with_kubernetes(&recipes(), &name).expect("valid");
+            assert!(plain.kubernetes.is_none());
+            assert_eq!(whole.name, format!("{name}-kubernetes"));
+            assert_eq!((&whole.kernel, &whole.initrd), (&plain.kernel, &plain.initrd));
+            assert!(whole.root.packages.starts_with(&plain.root.packages));
+            let added = whole.kubernetes.expect("Kubernetes");
+            assert!(added.programs.iter().any(|program| program.path == "/usr/sbin/nft"));
+        }
+    }
+
+    #[test]
+    fn every_manifest_of_the_folder_goes_into_the_image() {
+        let dir = tempfile::tempdir().expect("directory");
+        for name in ["b.yaml", "a.yaml", "README.md"] {
+            std::fs::write(dir.path().join(name), "").expect("file");
+        }
+        let found = manifests(dir.path(), Path::new("")).expect("listed");
+        let paths: Vec<_> = found.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(paths, [format!("{MANIFESTS}/a.yaml"), format!("{MANIFESTS}/b.yaml")]);
+        assert!(matches!(
+            manifests(dir.path(), Path::new("absent")),
+            Err(RecipeError::Manifests { .. })
+        ));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::elf;
+use crate::kubernetes;
 use crate::modules::{self, Module, ModuleSet};
 use crate::recipe::{BundledImage, Program, Recipe};
 use crate::tools::Package;
@@ -55,7 +56,7 @@ const LINKS: &[(&str, &str)] = &[
 ];
 
 /// Small files every node has. Nobody logs in: the user table is for names in listings.
-const FILES: &[(&str, &str)] = &[
+pub(crate) const FILES: &[(&str, &str)] = &[
     (
         "/etc/passwd",
         "root:x:0:0:root:/root:/nonexistent\nnobody:x:65534:65534:nobody:/nonexistent:/nonexistent\n",
@@ -106,6 +107,8 @@ pub struct Parts<'a> {
     pub modules: &'a ModuleSet,
     /// Our programs by name.
     pub binaries: &'a BTreeMap<String, PathBuf>,
+    /// Kubernetes, where the recipe takes it.
+    pub kubernetes: Option<&'a kubernetes::Built>,
     /// Version of Ingot.
     pub version: &'a str,
 }
@@ -132,10 +135,10 @@ pub fn assemble(parts: &Parts<'_>) -> Result<Tree, RootError> {
         tree.file(&binary.path, 0o755, Content::Path(from), OWN)?;
     }
     for program in &parts.recipe.programs {
-        add_program(&mut tree, program, parts.packages)?;
+        add_program(&mut tree, "", program, parts.packages)?;
     }
     add_modules(&mut tree, parts)?;
-    add_certificates(&mut tree, parts.packages)?;
+    add_certificates(&mut tree, "", parts.packages)?;
     for file in &parts.recipe.files {
         tree.file(
             &file.path,
@@ -146,6 +149,9 @@ pub fn assemble(parts: &Parts<'_>) -> Result<Tree, RootError> {
     }
     for image in &parts.recipe.images {
         add_image(&mut tree, image, own(parts, &image.name)?)?;
+    }
+    if let (Some(recipe), Some(built)) = (&parts.recipe.kubernetes, parts.kubernetes) {
+        kubernetes::add(&mut tree, recipe, built, parts.packages)?;
     }
     Ok(tree)
 }
@@ -164,7 +170,13 @@ fn own(parts: &Parts<'_>, name: &str) -> Result<PathBuf, RootError> {
     parts.binaries.get(name).cloned().ok_or_else(|| RootError::NoFile { path: name.to_owned() })
 }
 
-fn add_program(tree: &mut Tree, program: &Program, packages: &[Package]) -> Result<(), RootError> {
+/// Adds a program of Debian and its libraries to the root below `top`: the root itself (no text) or that of a container image.
+pub(crate) fn add_program(
+    tree: &mut Tree,
+    top: &str,
+    program: &Program,
+    packages: &[Package],
+) -> Result<(), RootError> {
     let relative = program.path.trim_start_matches('/');
     let holder = packages.iter().find(|package| package.dir.join(relative).is_file());
     let holder = holder.ok_or_else(|| RootError::NoFile { path: program.path.clone() })?;
@@ -176,9 +188,9 @@ fn add_program(tree: &mut Tree, program: &Program, packages: &[Package]) -> Resu
     };
     for (name, file) in elf::closure(&from, &dirs)? {
         let path = if name.starts_with("ld-linux") {
-            format!("/usr/lib64/{name}")
+            format!("{top}/usr/lib64/{name}")
         } else {
-            format!("/usr/lib/x86_64-linux-gnu/{name}")
+            format!("{top}/usr/lib/x86_64-linux-gnu/{name}")
         };
         // Several programs share libraries; each is there once.
         if !tree.contains(&path) {
@@ -186,16 +198,18 @@ fn add_program(tree: &mut Tree, program: &Program, packages: &[Package]) -> Resu
         }
     }
     if let Some(loader) = elf::interpreter(&from)? {
-        add_loader(tree, &loader, &dirs, &origin)?;
+        add_loader(tree, top, &loader, &dirs, &origin)?;
     }
     let configuration = holder.dir.join("etc/mke2fs.conf");
     if program.path.ends_with("/mke2fs") && configuration.exists() {
-        tree.file("/etc/mke2fs.conf", 0o644, Content::Path(configuration), &holder.locked.name)?;
+        let path = format!("{top}/etc/mke2fs.conf");
+        tree.file(&path, 0o644, Content::Path(configuration), &holder.locked.name)?;
     }
-    tree.file(&program.path, 0o755, Content::Path(from), &holder.locked.name)?;
+    let path = format!("{top}{}", program.path);
+    tree.file(&path, 0o755, Content::Path(from), &holder.locked.name)?;
     for link in &program.links {
         let target = program.path.rsplit('/').next().unwrap_or_default();
-        tree.symlink(link, target)?;
+        tree.symlink(&format!("{top}{link}"), target)?;
     }
     Ok(())
 }
@@ -203,12 +217,13 @@ fn add_program(tree: &mut Tree, program: &Program, packages: &[Package]) -> Resu
 /// The dynamic loader, under `/usr/lib64`, where `/lib64` points to.
 fn add_loader(
     tree: &mut Tree,
+    top: &str,
     loader: &str,
     dirs: &[PathBuf],
     origin: &dyn Fn(&Path) -> String,
 ) -> Result<(), RootError> {
     let name = loader.rsplit('/').next().unwrap_or(loader);
-    let path = format!("/usr/lib64/{name}");
+    let path = format!("{top}/usr/lib64/{name}");
     if tree.contains(&path) {
         return Ok(());
     }
@@ -247,7 +262,11 @@ fn add_modules(tree: &mut Tree, parts: &Parts<'_>) -> Result<(), RootError> {
 }
 
 /// All certificates of the package in one file, in the order of their names.
-fn add_certificates(tree: &mut Tree, packages: &[Package]) -> Result<(), RootError> {
+pub(crate) fn add_certificates(
+    tree: &mut Tree,
+    top: &str,
+    packages: &[Package],
+) -> Result<(), RootError> {
     let read = |source| RootError::Read { source };
     let Some(package) = packages.iter().find(|package| package.locked.name == "ca-certificates")
     else {
@@ -267,7 +286,8 @@ fn add_certificates(tree: &mut Tree, packages: &[Package]) -> Result<(), RootErr
         bundle.push('\n');
     }
     let content = Content::Bytes(bundle.into_bytes());
-    tree.file("/etc/ssl/certs/ca-certificates.crt", 0o644, content, &package.locked.name)?;
+    let path = format!("{top}/etc/ssl/certs/ca-certificates.crt");
+    tree.file(&path, 0o644, content, &package.locked.name)?;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::digest;
+use crate::kubernetes::Module;
 use crate::tools::Locked;
 use crate::tree::Listed;
 
@@ -17,6 +18,15 @@ pub struct Crate {
     pub license: Option<String>,
 }
 
+/// Libraries that are compiled into programs of the image.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Libraries<'a> {
+    /// Into our own.
+    pub rust: &'a [Crate],
+    /// Into that of Kubernetes.
+    pub go: &'a [Module],
+}
+
 /// Makes the document's text. `seed` names the document; nothing in it depends on time or machine.
 #[must_use]
 pub fn document(
@@ -24,7 +34,7 @@ pub fn document(
     version: &str,
     seed: &str,
     packages: &[Locked],
-    crates: &[Crate],
+    libraries: &Libraries<'_>,
     files: &[Listed],
 ) -> String {
     let mut all = vec![json!({
@@ -38,7 +48,8 @@ pub fn document(
         "copyrightText": "NOASSERTION",
     })];
     all.extend(packages.iter().map(debian));
-    all.extend(crates.iter().map(rust));
+    all.extend(libraries.rust.iter().map(rust));
+    all.extend(libraries.go.iter().map(go));
     let mut relations = vec![json!({
         "spdxElementId": "SPDXRef-DOCUMENT",
         "relationshipType": "DESCRIBES",
@@ -97,6 +108,27 @@ fn rust(one: &Crate) -> Value {
     })
 }
 
+fn go(one: &Module) -> Value {
+    let name = identifier(&format!("{}-{}", one.path, one.version));
+    json!({
+        "SPDXID": format!("SPDXRef-Go-{name}"),
+        "name": one.path,
+        "versionInfo": one.version,
+        "downloadLocation": "NOASSERTION",
+        "filesAnalyzed": false,
+        // Go's own digest of the source: no algorithm that SPDX has a name for.
+        "comment": format!("go.sum {}", one.sum),
+        "externalRefs": [{
+            "referenceCategory": "PACKAGE-MANAGER",
+            "referenceType": "purl",
+            "referenceLocator": format!("pkg:golang/{}@{}", one.path, one.version),
+        }],
+        "licenseDeclared": "NOASSERTION",
+        "licenseConcluded": "NOASSERTION",
+        "copyrightText": "NOASSERTION",
+    })
+}
+
 fn file(file: &Listed) -> Value {
     json!({
         "SPDXID": file_id(file),
@@ -150,10 +182,18 @@ mod tests {
         };
         let library =
             Crate { name: "serde".to_owned(), version: "1.0.0".to_owned(), license: None };
-        let text = document("vm", "0.1.0", "seed", &[package], &[library], &[listed]);
+        let module = Module {
+            path: "k8s.io/api".to_owned(),
+            version: "v0.36.3".to_owned(),
+            sum: "h1:x".to_owned(),
+        };
+        let libraries = Libraries { rust: &[library], go: &[module] };
+        let text = document("vm", "0.1.0", "seed", &[package], &libraries, &[listed]);
         let value: Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(value["spdxVersion"], "SPDX-2.3");
-        assert_eq!(value["packages"].as_array().expect("packages").len(), 3);
+        assert_eq!(value["packages"].as_array().expect("packages").len(), 4);
+        let locator = &value["packages"][3]["externalRefs"][0]["referenceLocator"];
+        assert_eq!(locator, "pkg:golang/k8s.io/api@v0.36.3");
         assert_eq!(value["files"][0]["fileName"], "./usr/lib64/x");
         assert_eq!(value["files"][0]["checksums"][0]["checksumValue"], "bb");
         assert_eq!(value["relationships"][1]["spdxElementId"], "SPDXRef-Package-deb-libc6");

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::build::{BuildError, make_erofs};
 use crate::formats::qcow2;
+use crate::kubernetes;
 use crate::manifest::PartSize;
 use crate::recipe::Recipe;
 use crate::root::{MADE, OWN};
@@ -12,7 +13,9 @@ use crate::tree::{Node, Tree};
 
 /// The part of the root a file belongs to.
 fn part_of(path: &str, origin: &str) -> &'static str {
-    if path.starts_with("usr/share/ingot/images/") {
+    if origin == kubernetes::PROGRAM {
+        "Kubernetes"
+    } else if path.starts_with("usr/share/ingot/images/") {
         "container images"
     } else if path.starts_with("usr/lib/modules/") {
         "kernel modules"

@@ -6,6 +6,7 @@
 use std::io::Read;
 
 use super::{Content, Node, Tree};
+use crate::kubernetes;
 
 /// One thing that is wrong with a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +116,12 @@ const MARKS: &[(&[u8], &str)] = &[
     (b"GUILE_LOAD_PATH", "Guile"),
 ];
 
+/// Programs that hold marks of shells and run none: the end of the path, where it must have come from, and what is excused.
+const EXCUSED: &[(&str, &str, &[&[u8]])] = &[
+    // kubectl prints what makes people's shells complete its words; the text asks which shell it is in.
+    ("/usr/bin/kube", kubernetes::PROGRAM, &[b"BASH_VERSINFO", b"ZSH_VERSION"]),
+];
+
 /// Everything in `tree` that may not be in an image; empty when all is well. Kernel modules are not searched for marks.
 ///
 /// # Errors
@@ -135,13 +142,13 @@ pub fn check(tree: &Tree) -> std::io::Result<Vec<Refusal>> {
                     refuse("a link with the name of a shell or interpreter".to_owned());
                 }
             }
-            Node::File { mode, content, .. } => {
+            Node::File { mode, content, origin } => {
                 mode_reasons(*mode).for_each(&mut refuse);
                 if is_named_like_a_shell(name) && is_program_path(path, *mode) {
                     refuse("has the name of a shell or interpreter".to_owned());
                 }
                 if !path.ends_with(".ko")
-                    && let Some(reason) = content_reason(content)?
+                    && let Some(reason) = content_reason(content, &excused(path, origin))?
                 {
                     refuse(reason);
                 }
@@ -168,7 +175,12 @@ fn is_named_like_a_shell(name: &str) -> bool {
     NAMES.contains(&name) || NAMES.contains(&base)
 }
 
-fn content_reason(content: &Content) -> std::io::Result<Option<String>> {
+fn excused<'a>(path: &str, origin: &str) -> Vec<&'a [u8]> {
+    let mine = EXCUSED.iter().filter(|(end, from, _)| path.ends_with(end) && origin == *from);
+    mine.flat_map(|(_, _, marks)| marks.iter().copied()).collect()
+}
+
+fn content_reason(content: &Content, excused: &[&[u8]]) -> std::io::Result<Option<String>> {
     let mut bytes = Vec::new();
     let bytes = match content {
         Content::Bytes(bytes) => bytes,
@@ -186,7 +198,8 @@ fn content_reason(content: &Content) -> std::io::Result<Option<String>> {
     if !bytes.starts_with(b"\x7fELF") {
         return Ok(None);
     }
-    let mark = MARKS.iter().find(|(mark, _)| contains(bytes, mark));
+    let counts = |mark: &[u8]| !excused.contains(&mark) && contains(bytes, mark);
+    let mark = MARKS.iter().find(|(mark, _)| counts(mark));
     Ok(mark.map(|(_, what)| format!("holds {what}, whatever it is called")))
 }
 
@@ -251,6 +264,20 @@ mod tests {
                 "{what}: {found:?}"
             );
         }
+    }
+
+    #[test]
+    fn kubectl_s_completion_is_excused_there_only_and_nothing_else_is() {
+        let found = |path: &str, origin: &str, mark: &[u8]| {
+            let mut tree = Tree::default();
+            let content = Content::Bytes([ELF, b"\0", mark].concat());
+            tree.file(path, 0o755, content, origin).expect("new");
+            !check(&tree).expect("readable").is_empty()
+        };
+        assert!(!found("/x/rootfs/usr/bin/kube", "kube", b"ZSH_VERSION"));
+        assert!(found("/x/rootfs/usr/bin/other", "kube", b"ZSH_VERSION"));
+        assert!(found("/x/rootfs/usr/bin/kube", "recipe", b"ZSH_VERSION"));
+        assert!(found("/x/rootfs/usr/bin/kube", "kube", b"BusyBox v"));
     }
 
     #[test]
