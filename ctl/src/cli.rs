@@ -1,10 +1,13 @@
 //! Every command and flag, with the text that explains it. Parsing only: what commands do is in `commands/`.
 
 mod containers;
+mod kubernetes;
 
 pub use containers::{
     Attach, Containers, Cp, Exec, Images, ImagesCommand, Place, Port, PortForward, Target, Top,
 };
+
+pub use kubernetes::{Bootstrap, Etcd, EtcdCommand, Health, Kubeconfig};
 
 use crate::client::{DEFAULT_TIMEOUT, Endpoint};
 use crate::failure::Failure;
@@ -114,6 +117,10 @@ pub enum Command {
     PortForward(PortForward),
     Cp(Cp),
     Images(Images),
+    Bootstrap(Bootstrap),
+    Kubeconfig(Kubeconfig),
+    Health(Health),
+    Etcd(Etcd),
     Cgroups(Cgroups),
     Services(Services),
     Service(Service),

@@ -9,6 +9,7 @@ mod copy;
 mod cri;
 mod grpc;
 mod inspect;
+mod kubernetes;
 mod log;
 mod pairing;
 mod pid1;
@@ -21,6 +22,8 @@ mod state;
 
 use anyhow::Context as _;
 use apply::Applier;
+use controllers::kubernetes::KubernetesController;
+use controllers::kubernetes::addons::AddonsController;
 use controllers::network::{Network, resolver::Resolver};
 use controllers::{hostname, modules, pki, pods as pods_controller, runner, storage, sysctl, time};
 use ingot_linux::inherited::InheritedError;
@@ -54,6 +57,7 @@ fn main() -> anyhow::Result<()> {
 async fn run(socket: Result<OwnedFd, InheritedError>) -> anyhow::Result<()> {
     let state = State::new();
     let pods = Pods::new();
+    let kubernetes = kubernetes::Kubernetes::new();
     let pairing = Pairing::new().context("draw a pairing code")?;
     let applier = Applier::new(state.clone(), Ledger::new(LEDGER));
     let port = ingot_machine_config::v1::api::DEFAULT_PORT;
@@ -62,6 +66,7 @@ async fn run(socket: Result<OwnedFd, InheritedError>) -> anyhow::Result<()> {
         applier: applier.clone(),
         pairing: pairing.clone(),
         pods: pods.clone(),
+        kubernetes: kubernetes.clone(),
     };
     let version = env!("CARGO_PKG_VERSION");
     state.events.record(Severity::Info, "AgentStarted", "node", format!("ingotd {version}"));
@@ -82,6 +87,9 @@ async fn run(socket: Result<OwnedFd, InheritedError>) -> anyhow::Result<()> {
     tokio::spawn(runner::run(time::Time::new(state.clone()), state.clone()));
     let controller = pods_controller::PodsController::new(state.clone(), pods.clone());
     tokio::spawn(runner::run(controller, state.clone()));
+    let controller = KubernetesController::new(state.clone(), pods.clone(), kubernetes.clone());
+    tokio::spawn(runner::run(controller, state.clone()));
+    tokio::spawn(runner::run(AddonsController::new(state.clone(), kubernetes), state.clone()));
     tokio::spawn(console::run(state.clone(), pairing));
     tokio::spawn(power::watch(state, pods));
     serving.await.context("serve the API")?

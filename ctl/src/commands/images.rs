@@ -1,5 +1,7 @@
 //! `images`: images of the node.
 
+mod export;
+
 use crate::cli::{Format, Images, ImagesCommand};
 use crate::failure::Failure;
 use crate::output::table;
@@ -38,6 +40,7 @@ pub(super) async fn run(session: &Session<'_>, args: &Images) -> Result<(), Fail
             Box::pin(pull(session, request)).await
         }
         ImagesCommand::Import { file } => Box::pin(import(session, file)).await,
+        ImagesCommand::Export { image, file } => Box::pin(export::run(session, image, file)).await,
         ImagesCommand::Rm { image } => {
             let node = session.connect().await?;
             let request = RemoveImageRequest { image: image.clone() };
@@ -117,7 +120,7 @@ async fn import(session: &Session<'_>, file: &Path) -> Result<(), Failure> {
 }
 
 /// Sends a file in pieces until it ends or nobody wants more.
-fn read_pieces(
+pub(super) fn read_pieces(
     mut source: impl std::io::Read,
     to: &mpsc::Sender<Vec<u8>>,
 ) -> Result<(), std::io::Error> {

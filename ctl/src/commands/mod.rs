@@ -2,6 +2,7 @@
 
 mod apply;
 mod attach;
+mod bootstrap;
 mod cat;
 mod cgroups;
 mod completion;
@@ -9,11 +10,14 @@ mod config;
 mod containers;
 mod cp;
 mod dmesg;
+mod etcd;
 mod events;
 mod exec;
 mod r#gen;
 mod get_config;
+mod health;
 mod images;
+mod kubeconfig;
 mod logs;
 mod ls;
 mod pods;
@@ -68,6 +72,10 @@ async fn dispatch(session: &Session<'_>, command: &Command) -> Result<(), Failur
         Command::PortForward(args) => Box::pin(port_forward::run(session, args)).await,
         Command::Cp(args) => Box::pin(cp::run(session, args)).await,
         Command::Images(args) => Box::pin(images::run(session, args)).await,
+        Command::Bootstrap(_) => bootstrap::run(session).await,
+        Command::Kubeconfig(args) => kubeconfig::run(session, args).await,
+        Command::Health(args) => Box::pin(health::run(session, args)).await,
+        Command::Etcd(args) => Box::pin(etcd::run(session, args)).await,
         Command::Cgroups(args) => cgroups::run(session, args).await,
         Command::Services(_) => services::run(session).await,
         Command::Service(args) => service::run(session, args).await,

@@ -48,8 +48,18 @@ async fn every_answer_is_shown_in_every_form() {
         ("images-list", &["images", "list"]),
         ("images-pull", &["images", "pull", "registry.example/web:1"]),
         ("images-import", &["images", "import", "archive.tar"]),
+        ("images-export", &["images", "export", "web", "-"]),
         ("images-rm", &["images", "rm", "web"]),
         ("images-gc", &["images", "gc", "--unused"]),
+        ("bootstrap", &["bootstrap"]),
+        ("kubeconfig", &["kubeconfig", "--lifetime", "8h", "--server", "https://127.0.0.1:6443"]),
+        ("health", &["health"]),
+        ("etcd-members", &["etcd", "members"]),
+        ("etcd-status", &["etcd", "status"]),
+        ("etcd-snapshot", &["etcd", "snapshot", "/proc/there/is/no/such/folder"]),
+        ("etcd-restore", &["etcd", "restore", "archive.tar", "--yes"]),
+        ("etcd-restore-no", &["etcd", "restore", "archive.tar"]),
+        ("etcd-defrag", &["etcd", "defrag"]),
         ("cgroups", &["cgroups"]),
         ("services", &["services"]),
         ("logs", &["logs", "web/app", "--timestamps"]),
@@ -123,6 +133,24 @@ async fn files_come_back_as_they_were_copied() {
     assert_eq!(std::fs::read_link(shell.path("copy/link")).unwrap().to_str(), Some("sub/file"));
     let full = shell.run(&["cp", "folder", "web/app:/full"]);
     assert!(full.contains("no space left") && full.ends_with("--- exit 1\n"), "{full}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_that_is_not_complete_replaces_no_file() {
+    let fake = Fake::configured().await;
+    let shell = shell(&fake, &[]);
+    let read = || std::fs::read_to_string(shell.path("web.tar")).unwrap();
+    let done = shell.run(&["images", "export", "web", "web.tar"]);
+    assert!(done.ends_with("--- exit 0\n"), "{done}");
+    assert_eq!(read(), "first second\n");
+    for (image, why) in [("cut", "the disk of the node failed"), ("gone", "gone is not here")] {
+        let failed = shell.run(&["images", "export", image, "web.tar"]);
+        assert!(failed.contains(why) && !failed.contains("--- exit 0"), "{failed}");
+        assert_eq!(read(), "first second\n");
+        assert!(!shell.path("web.tar.part").exists());
+    }
+    let nowhere = shell.run(&["images", "export", "web", "nowhere/web.tar"]);
+    assert!(nowhere.contains("cannot write nowhere/web.tar.part"), "{nowhere}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

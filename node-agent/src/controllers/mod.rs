@@ -2,6 +2,7 @@
 //! other; they meet in `crate::state`.
 
 pub(crate) mod hostname;
+pub(crate) mod kubernetes;
 pub(crate) mod modules;
 pub(crate) mod network;
 pub(crate) mod pki;

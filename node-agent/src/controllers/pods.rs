@@ -4,13 +4,13 @@
 mod registries;
 
 use super::{Controller, Outcome, Want};
-use crate::pods::Pods;
+use crate::pods::{ControlPlane, Pods};
 use crate::state::{Events, Severity, State, VolumeState};
 use anyhow::Context as _;
-use ingot_images::{ImageStore, StoreConfig};
+use ingot_images::{ImageStore, Notices, StoreConfig};
 use ingot_runtime::event::{Event, Severity as EngineSeverity};
 use ingot_runtime::logs::LogLimits;
-use ingot_runtime::pod::Pod;
+use ingot_runtime::pod::{Pod, Source};
 use ingot_runtime::status::{Phase, PodStatus};
 use ingot_runtime::surroundings::{NodeFacts, Surroundings};
 use ingot_runtime::{Engine, EngineConfig, Paths, Subnet};
@@ -29,8 +29,12 @@ pub(crate) struct PodsController {
     storage: watch::Receiver<crate::state::storage::Volumes>,
     pid1: watch::Receiver<Option<ingot_runtime::Pid1>>,
     observed: watch::Receiver<u64>,
+    control_plane: watch::Receiver<ControlPlane>,
     engine: Option<Running>,
 }
+
+/// What the engine was told: the config by its generation, facts about the node, the pods of the control plane.
+type Told = (u64, NodeFacts, Arc<Vec<Pod>>);
 
 /// The engine, and what it was last told.
 struct Running {
@@ -38,8 +42,8 @@ struct Running {
     images: ImageStore,
     /// Pod networks and log bounds it was started with; it takes no others while it runs.
     started_with: (Vec<Subnet>, LogLimits),
-    changes: watch::Receiver<Arc<Vec<PodStatus>>>,
-    told: Option<(u64, NodeFacts)>,
+    changes: watch::Receiver<Arc<Vec<Arc<PodStatus>>>>,
+    told: Option<Told>,
 }
 
 /// What is there.
@@ -47,9 +51,10 @@ struct Running {
 pub(crate) struct Have {
     started: bool,
     can_start: Result<(), String>,
-    told: Option<(u64, NodeFacts)>,
+    told: Option<Told>,
     facts: NodeFacts,
-    snapshot: Arc<Vec<PodStatus>>,
+    control_plane: ControlPlane,
+    snapshot: Arc<Vec<Arc<PodStatus>>>,
 }
 
 /// What is to be done.
@@ -66,7 +71,8 @@ impl PodsController {
     pub(crate) fn new(state: State, pods: Pods) -> Self {
         let (storage, pid1) = (state.storage.subscribe(), pods.subscribe_pid1());
         let observed = state.observed.subscribe();
-        Self { state, pods, storage, pid1, observed, engine: None }
+        let control_plane = pods.subscribe_control_plane();
+        Self { state, pods, storage, pid1, observed, control_plane, engine: None }
     }
 
     fn can_start(&self) -> Result<(), String> {
@@ -81,6 +87,9 @@ impl PodsController {
     async fn start(&mut self, want: &Want) -> anyhow::Result<()> {
         let pid1 = self.pods.pid1()?;
         let images = ImageStore::open(StoreConfig::default()).await.context("open the images")?;
+        if let Some(notices) = images.notices() {
+            tokio::spawn(forward_notices(notices, self.state.events.clone()));
+        }
         if let Some(config) = &want.config {
             images.set_sources(registries::sources(&config.config.machine.registries));
         }
@@ -109,6 +118,7 @@ impl Controller for PodsController {
             can_start: self.can_start(),
             told: self.engine.as_ref().and_then(|running| running.told.clone()),
             facts: node_facts(&self.state),
+            control_plane: self.control_plane.borrow_and_update().clone(),
             snapshot: self.engine.as_ref().map(|r| r.engine.snapshot()).unwrap_or_default(),
         })
     }
@@ -121,8 +131,10 @@ impl Controller for PodsController {
             }
             steps.push(Step::Start);
         }
-        let is_told = |(generation, facts): &(u64, NodeFacts)| {
-            *generation == want.generation() && *facts == have.facts
+        // Before it is known which pods are the control plane's, none may be taken for unwanted.
+        let Some(control_plane) = &have.control_plane else { return steps };
+        let is_told = |(generation, facts, pods): &Told| {
+            *generation == want.generation() && *facts == have.facts && pods == control_plane
         };
         if !have.told.as_ref().is_some_and(is_told) {
             steps.push(Step::Tell);
@@ -137,14 +149,16 @@ impl Controller for PodsController {
                 let config = want.config.as_ref().context("there is no config")?;
                 let running = self.engine.as_mut().context("the engine has not started")?;
                 let limit = config.config.machine.pods.pids_limit;
-                let pods =
-                    config.config.pods.iter().map(|pod| Pod::from_config(pod, limit)).collect();
+                let own = config.config.pods.iter().map(|pod| Pod::from_config(pod, limit));
+                let control_plane =
+                    self.pods.control_plane().context("the control plane is not known yet")?;
+                let pods = control_plane.iter().cloned().chain(own).collect();
                 let facts = node_facts(&self.state);
                 let sources = registries::sources(&config.config.machine.registries);
                 running.images.set_sources(sources);
                 let surroundings = Surroundings::new(&config.config, facts.clone());
                 running.engine.set_pods(config.generation, pods, surroundings);
-                running.told = Some((config.generation, facts));
+                running.told = Some((config.generation, facts, control_plane));
                 Ok(())
             }
         }
@@ -163,7 +177,7 @@ impl Controller for PodsController {
 
     async fn woken(&mut self) {
         let told =
-            self.engine.as_ref().and_then(|r| r.told.as_ref()).map(|(_, facts)| facts.clone());
+            self.engine.as_ref().and_then(|r| r.told.as_ref()).map(|(_, facts, _)| facts.clone());
         let engine = async {
             match &mut self.engine {
                 // An error means that the engine is gone, which it never is while we hold it.
@@ -175,6 +189,7 @@ impl Controller for PodsController {
         tokio::select! {
             _ = self.storage.changed() => {}
             _ = self.pid1.changed() => {}
+            _ = self.control_plane.changed() => {}
             () = facts_changed(&mut self.observed, &self.state, told) => {}
             () = engine => {}
         }
@@ -197,7 +212,7 @@ async fn facts_changed(
 }
 
 /// What pods may ask about the node. Addresses of links that are no devices are those of pods.
-fn node_facts(state: &State) -> NodeFacts {
+pub(crate) fn node_facts(state: &State) -> NodeFacts {
     let observed = state.observed.snapshot();
     let is_useful = |address: &IpAddr| match address {
         IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
@@ -212,11 +227,12 @@ fn node_facts(state: &State) -> NodeFacts {
 }
 
 /// How the pods of the config are.
-fn outcome(want: &Want, snapshot: &[PodStatus]) -> Outcome {
+fn outcome(want: &Want, snapshot: &[Arc<PodStatus>]) -> Outcome {
     let wanted = want.config.as_ref().map_or(0, |config| config.config.pods.len());
-    let is_up = |pod: &&PodStatus| matches!(pod.phase, Phase::Running | Phase::Succeeded);
-    let up = snapshot.iter().filter(is_up).count();
-    let broken = snapshot.iter().find(|pod| pod.phase == Phase::Failed || !pod.reason.is_empty());
+    let is_up = |pod: &&Arc<PodStatus>| matches!(pod.phase, Phase::Running | Phase::Succeeded);
+    let own = || snapshot.iter().filter(|pod| pod.source == Source::Config);
+    let up = own().filter(is_up).count();
+    let broken = own().find(|pod| pod.phase == Phase::Failed || !pod.reason.is_empty());
     match broken {
         Some(pod) => Outcome::Failed(format!(
             "{up} of {wanted} pods run; {}/{}: {}: {}",
@@ -252,6 +268,13 @@ fn engine_config(want: &Want, images: ImageStore) -> EngineConfig {
         log_limits,
         images,
         load_module: Arc::new(super::modules::load_quietly),
+    }
+}
+
+/// What the image store has to say becomes events. It has logged it.
+async fn forward_notices(mut from: Notices, to: Events) {
+    while let Some(notice) = from.recv().await {
+        to.keep(Severity::Warning, notice.reason, notice.object, notice.message);
     }
 }
 

@@ -47,6 +47,8 @@ pub(crate) const RULES: &[Rule] = &[
     rule("/ingot.machine.v1.Machine/PullImage", Role::Operator, false),
     rule("/ingot.machine.v1.Machine/RemoveImage", Role::Operator, false),
     rule("/ingot.machine.v1.Machine/ImportImages", Role::Operator, false),
+    // Whatever is packed into an image can be read, as with ReadFile.
+    rule("/ingot.machine.v1.Machine/ExportImage", Role::Operator, false),
     rule("/ingot.machine.v1.Machine/CollectImages", Role::Operator, false),
     rule("/ingot.machine.v1.Machine/ListServices", Role::Reader, false),
     rule("/ingot.machine.v1.Machine/RestartService", Role::Admin, false),
@@ -55,6 +57,16 @@ pub(crate) const RULES: &[Rule] = &[
     rule("/ingot.machine.v1.Machine/Cgroups", Role::Reader, false),
     rule("/ingot.machine.v1.Machine/ListFiles", Role::Operator, false),
     rule("/ingot.machine.v1.Machine/ReadFile", Role::Operator, false),
+    // Makes the cluster's authorities; whoever has the kubeconfig may do everything in it.
+    rule("/ingot.machine.v1.Machine/Bootstrap", Role::Admin, false),
+    rule("/ingot.machine.v1.Machine/Kubeconfig", Role::Admin, false),
+    rule("/ingot.machine.v1.Machine/Health", Role::Reader, false),
+    rule("/ingot.machine.v1.Machine/EtcdMembers", Role::Reader, false),
+    rule("/ingot.machine.v1.Machine/EtcdStatus", Role::Reader, false),
+    // A snapshot holds everything of the cluster.
+    rule("/ingot.machine.v1.Machine/EtcdSnapshot", Role::Admin, false),
+    rule("/ingot.machine.v1.Machine/EtcdRestore", Role::Admin, false),
+    rule("/ingot.machine.v1.Machine/EtcdDefragment", Role::Operator, false),
     rule("/ingot.machine.v1.Machine/Reboot", Role::Operator, false),
     rule("/ingot.machine.v1.Machine/Shutdown", Role::Operator, false),
     rule("/grpc.health.v1.Health/Check", Role::Reader, true),

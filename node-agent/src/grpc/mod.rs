@@ -8,6 +8,7 @@ pub(crate) mod status;
 mod tls;
 
 use crate::apply::{Applier, CONFIG_MAX};
+use crate::kubernetes::Kubernetes;
 use crate::pairing::Pairing;
 use crate::pods::Pods;
 use crate::state::State;
@@ -43,6 +44,8 @@ pub(crate) struct Api {
     pub(crate) pairing: Pairing,
     /// Pods, services, the end of the machine.
     pub(crate) pods: Pods,
+    /// The cluster on this node.
+    pub(crate) kubernetes: Kubernetes,
 }
 
 /// Serves for ever.

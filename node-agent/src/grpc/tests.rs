@@ -32,7 +32,13 @@ async fn node() -> Node {
     let state = State::new();
     let pairing = Pairing::new().unwrap();
     let applier = Applier::new(state.clone(), Ledger::new(folder.path().join("config")));
-    let api = Api { state: state.clone(), applier, pairing: pairing.clone(), pods: Pods::new() };
+    let api = Api {
+        state: state.clone(),
+        applier,
+        pairing: pairing.clone(),
+        pods: Pods::new(),
+        kubernetes: crate::kubernetes::Kubernetes::new(),
+    };
     let bound = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = bound.local_addr().unwrap();
     tokio::spawn(serve(api, address.port(), Some(bound)));

@@ -203,6 +203,44 @@ pub(crate) fn logs(request: &PodLogsRequest) -> Vec<PodLogsResponse> {
     lines.into_iter().skip(skip).collect()
 }
 
+pub(crate) fn health() -> HealthResponse {
+    let part = |name: &str, state: &str, message: &str| HealthPart {
+        name: name.into(),
+        state: state.into(),
+        message: message.into(),
+        since: None,
+    };
+    HealthResponse {
+        parts: vec![
+            part("etcd", "ok", "ready"),
+            part("kube-scheduler", "waiting", "for kube-apiserver"),
+        ],
+    }
+}
+
+pub(crate) fn etcd_members() -> EtcdMembersResponse {
+    EtcdMembersResponse {
+        members: vec![EtcdMember {
+            id: "8e9e05c52164694d".into(),
+            name: "node-1".into(),
+            peer_urls: vec!["https://127.0.0.1:2380".into()],
+            client_urls: vec!["https://127.0.0.1:2379".into()],
+            learner: false,
+        }],
+    }
+}
+
+pub(crate) fn etcd_status() -> EtcdStatusResponse {
+    EtcdStatusResponse {
+        version: "3.6.8".into(),
+        size_bytes: 20 << 20,
+        used_bytes: 3 << 20,
+        leader: true,
+        raft_index: 1234,
+        errors: Vec::new(),
+    }
+}
+
 pub(crate) fn services() -> ListServicesResponse {
     ListServicesResponse {
         services: vec![Service {

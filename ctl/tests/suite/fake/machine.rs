@@ -254,6 +254,24 @@ impl Service for Machine {
         Ok(Response::new(ImportImagesResponse { images: vec![image] }))
     }
 
+    type ExportImageStream = Answers<ExportImageResponse>;
+
+    async fn export_image(
+        &self,
+        request: Request<ExportImageRequest>,
+    ) -> Result<Response<Self::ExportImageStream>, Status> {
+        self.need(&request, Role::Operator)?;
+        if request.get_ref().image == "gone" {
+            return Err(Status::not_found("gone is not here"));
+        }
+        let piece = |text: &str| Ok(ExportImageResponse { archive: text.into() });
+        let last = match request.get_ref().image.as_str() {
+            "cut" => Err(Status::data_loss("the disk of the node failed")),
+            _ => piece("second\n"),
+        };
+        Ok(Response::new(Box::pin(tokio_stream::iter([piece("first "), last]))))
+    }
+
     async fn collect_images(
         &self,
         request: Request<CollectImagesRequest>,
@@ -327,6 +345,88 @@ impl Service for Machine {
         let parts = [&b"6.12.107\n"[..], b"second part\n"];
         let parts = parts.map(|data| ReadFileResponse { data: data.to_vec() });
         Ok(stream(parts.to_vec(), false))
+    }
+
+    async fn bootstrap(
+        &self,
+        request: Request<BootstrapRequest>,
+    ) -> Result<Response<BootstrapResponse>, Status> {
+        self.need(&request, Role::Admin)?;
+        Ok(Response::new(BootstrapResponse { cluster: "home".into(), node: "node-1".into() }))
+    }
+
+    async fn kubeconfig(
+        &self,
+        request: Request<KubeconfigRequest>,
+    ) -> Result<Response<KubeconfigResponse>, Status> {
+        self.need(&request, Role::Admin)?;
+        let KubeconfigRequest { lifetime, server } = request.into_inner();
+        let seconds = lifetime.map_or(0, |lifetime| lifetime.seconds);
+        let kubeconfig = format!("server: {server}\nseconds: {seconds}\n");
+        Ok(Response::new(KubeconfigResponse { kubeconfig, expires_at: None }))
+    }
+
+    async fn health(
+        &self,
+        request: Request<HealthRequest>,
+    ) -> Result<Response<HealthResponse>, Status> {
+        self.need(&request, Role::Reader)?;
+        Ok(Response::new(answers::health()))
+    }
+
+    async fn etcd_members(
+        &self,
+        request: Request<EtcdMembersRequest>,
+    ) -> Result<Response<EtcdMembersResponse>, Status> {
+        self.need(&request, Role::Reader)?;
+        Ok(Response::new(answers::etcd_members()))
+    }
+
+    async fn etcd_status(
+        &self,
+        request: Request<EtcdStatusRequest>,
+    ) -> Result<Response<EtcdStatusResponse>, Status> {
+        self.need(&request, Role::Reader)?;
+        Ok(Response::new(answers::etcd_status()))
+    }
+
+    type EtcdSnapshotStream = Answers<EtcdSnapshotResponse>;
+
+    async fn etcd_snapshot(
+        &self,
+        request: Request<EtcdSnapshotRequest>,
+    ) -> Result<Response<Self::EtcdSnapshotStream>, Status> {
+        self.need(&request, Role::Admin)?;
+        let parts = [&b"first "[..], b"second"];
+        let parts = parts.map(|data| EtcdSnapshotResponse { data: data.to_vec() });
+        Ok(stream(parts.to_vec(), false))
+    }
+
+    async fn etcd_restore(
+        &self,
+        request: Request<Streaming<EtcdRestoreRequest>>,
+    ) -> Result<Response<EtcdRestoreResponse>, Status> {
+        self.need(&request, Role::Admin)?;
+        let mut messages = request.into_inner();
+        let mut size = 0;
+        while let Some(message) = messages.message().await? {
+            size += message.data.len();
+        }
+        if size == 0 {
+            return Err(Status::invalid_argument("this is no snapshot"));
+        }
+        Ok(Response::new(EtcdRestoreResponse {}))
+    }
+
+    async fn etcd_defragment(
+        &self,
+        request: Request<EtcdDefragmentRequest>,
+    ) -> Result<Response<EtcdDefragmentResponse>, Status> {
+        self.need(&request, Role::Operator)?;
+        Ok(Response::new(EtcdDefragmentResponse {
+            size_bytes_before: 20 << 20,
+            size_bytes_after: 3 << 20,
+        }))
     }
 
     async fn reboot(

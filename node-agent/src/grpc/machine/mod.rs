@@ -2,15 +2,21 @@
 
 mod apply_config;
 mod attach;
+mod bootstrap;
 mod cgroups;
 mod collect_images;
 mod copy_in;
 mod copy_out;
 mod dmesg;
+mod etcd;
+mod etcd_restore;
 mod events;
 mod exec;
+mod export_image;
 mod get_config;
+mod health;
 mod import_images;
+mod kubeconfig;
 mod list_containers;
 mod list_files;
 mod list_images;
@@ -33,11 +39,13 @@ mod version;
 use super::Api;
 use super::auth::Peer;
 use super::status::with_hint;
+use crate::kubernetes::record::Record;
 use futures::Stream;
 use ingot_api::machine::v1 as pb;
 use ingot_api::machine::v1::machine_server::Machine;
 use ingot_runtime::Engine;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -54,6 +62,14 @@ async fn engine(api: &Api) -> Result<Engine, Status> {
         .engine_within(ENGINE_WAIT)
         .await
         .map_err(|error| with_hint(Code::Unavailable, error.to_string(), "try again in a second"))
+}
+
+/// The cluster of this node.
+fn cluster(api: &Api) -> Result<Arc<Record>, Status> {
+    api.kubernetes.record().ok_or_else(|| {
+        let message = "there is no cluster on this node";
+        with_hint(Code::FailedPrecondition, message, "make one: ingotctl bootstrap")
+    })
 }
 
 /// The service.
@@ -208,6 +224,15 @@ impl Machine for Rpcs {
         import_images::call(&self.api, request.into_inner()).await.map(Response::new)
     }
 
+    type ExportImageStream = Messages<pb::ExportImageResponse>;
+
+    async fn export_image(
+        &self,
+        request: Request<pb::ExportImageRequest>,
+    ) -> Result<Response<Self::ExportImageStream>, Status> {
+        export_image::call(&self.api, request.into_inner()).await.map(Response::new)
+    }
+
     async fn collect_images(
         &self,
         request: Request<pb::CollectImagesRequest>,
@@ -270,6 +295,64 @@ impl Machine for Rpcs {
         request: Request<pb::ReadFileRequest>,
     ) -> Result<Response<Self::ReadFileStream>, Status> {
         read_file::call(&self.api, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn bootstrap(
+        &self,
+        request: Request<pb::BootstrapRequest>,
+    ) -> Result<Response<pb::BootstrapResponse>, Status> {
+        bootstrap::call(&self.api, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn kubeconfig(
+        &self,
+        request: Request<pb::KubeconfigRequest>,
+    ) -> Result<Response<pb::KubeconfigResponse>, Status> {
+        kubeconfig::call(&self.api, request).await.map(Response::new)
+    }
+
+    async fn health(
+        &self,
+        request: Request<pb::HealthRequest>,
+    ) -> Result<Response<pb::HealthResponse>, Status> {
+        health::call(&self.api, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn etcd_members(
+        &self,
+        request: Request<pb::EtcdMembersRequest>,
+    ) -> Result<Response<pb::EtcdMembersResponse>, Status> {
+        etcd::members(&self.api, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn etcd_status(
+        &self,
+        request: Request<pb::EtcdStatusRequest>,
+    ) -> Result<Response<pb::EtcdStatusResponse>, Status> {
+        etcd::status(&self.api, request.into_inner()).await.map(Response::new)
+    }
+
+    type EtcdSnapshotStream = Messages<pb::EtcdSnapshotResponse>;
+
+    async fn etcd_snapshot(
+        &self,
+        request: Request<pb::EtcdSnapshotRequest>,
+    ) -> Result<Response<Self::EtcdSnapshotStream>, Status> {
+        etcd::snapshot(&self.api, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn etcd_restore(
+        &self,
+        request: Request<Streaming<pb::EtcdRestoreRequest>>,
+    ) -> Result<Response<pb::EtcdRestoreResponse>, Status> {
+        etcd_restore::call(&self.api, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn etcd_defragment(
+        &self,
+        request: Request<pb::EtcdDefragmentRequest>,
+    ) -> Result<Response<pb::EtcdDefragmentResponse>, Status> {
+        etcd::defragment(&self.api, request.into_inner()).await.map(Response::new)
     }
 
     async fn reboot(

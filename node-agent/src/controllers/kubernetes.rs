@@ -1,0 +1,360 @@
+//! Keeps the cluster's own programs on this node: once a cluster is bootstrapped, sees to certificates and files, then hands the
+//! programs as pods to the pod engine, each as soon as what it needs is ready. What pods do in the cluster is not its affair.
+
+pub(crate) mod addons;
+mod host;
+
+use super::{Controller, Outcome, Want};
+use crate::kubernetes::authorities::Authorities;
+use crate::kubernetes::components::{ETCD, OWNERS, Owner, needs};
+use crate::kubernetes::record::Record;
+use crate::kubernetes::{
+    Cluster, Kubernetes, NAMESPACE, certificates, components, files, image, memory_bytes, restore,
+};
+use crate::pods::Pods;
+use crate::state::{Severity, State, VolumeState};
+use anyhow::Context as _;
+use ingot_machine_config::v1::kubernetes::{Kubernetes as Section, Role as NodeRole};
+use ingot_runtime::Engine;
+use ingot_runtime::pod::{Pod, Role};
+use ingot_runtime::status::{ContainerState, PodStatus};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::sync::watch;
+
+/// Between two looks at certificates and the clock.
+const INTERVAL: Duration = Duration::from_secs(600);
+
+/// The controller.
+pub(crate) struct KubernetesController {
+    state: State,
+    pods: Pods,
+    kubernetes: Kubernetes,
+    storage: watch::Receiver<crate::state::storage::Volumes>,
+    observed: watch::Receiver<u64>,
+    record: watch::Receiver<Option<Arc<crate::kubernetes::record::Record>>>,
+    engine: watch::Receiver<Option<Engine>>,
+    changes: Option<watch::Receiver<Arc<Vec<Arc<PodStatus>>>>>,
+    memory_bytes: u64,
+    /// What the files on disk were made from, and when they were looked at.
+    written: Option<(Cluster, SystemTime)>,
+}
+
+/// What is there.
+#[derive(Debug)]
+pub(crate) struct Have {
+    /// What holds up.
+    waits_for: Option<String>,
+    cluster: Option<Cluster>,
+    fresh: bool,
+    /// Pods that should run now, by owner.
+    due: Vec<Owner>,
+    published: Option<Vec<String>>,
+    pods: Vec<Arc<PodStatus>>,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Certificates, files, kernel settings.
+    Prepare,
+    /// Say which pods should run.
+    Publish,
+    /// The restored database is served: forget what was before.
+    EndRestore,
+}
+
+impl KubernetesController {
+    /// Publishes pods in `pods`, and what was bootstrapped in `kubernetes`.
+    pub(crate) fn new(state: State, pods: Pods, kubernetes: Kubernetes) -> Self {
+        Self {
+            storage: state.storage.subscribe(),
+            observed: state.observed.subscribe(),
+            record: kubernetes.subscribe(),
+            engine: pods.subscribe_engine(),
+            changes: None,
+            memory_bytes: memory_bytes(),
+            written: None,
+            state,
+            pods,
+            kubernetes,
+        }
+    }
+
+    /// Why there are no pods to run yet; `Ok(None)` when there are none at all.
+    fn cluster(
+        &self,
+        section: Option<&Section>,
+    ) -> anyhow::Result<Result<Option<Cluster>, String>> {
+        let Some(section) = section else { return Ok(Ok(None)) };
+        if section.role == NodeRole::Worker {
+            return Ok(Ok(None));
+        }
+        match self.state.storage.get().var {
+            VolumeState::Mounted => {}
+            VolumeState::Failed(reason) => return Ok(Err(format!("VAR is not mounted: {reason}"))),
+            _ => return Ok(Err("VAR to be mounted".to_owned())),
+        }
+        let Some(record) = self.kubernetes.load()? else { return Ok(Ok(None)) };
+        let image = image().context("the image of this node holds no Kubernetes")?;
+        let mut addresses = addresses(&self.state);
+        if addresses.is_empty() {
+            // An agent that starts anew must not forget what runs while it asks for its address again.
+            addresses.clone_from(&record.addresses);
+        }
+        Ok(Ok(Some(Cluster {
+            record: (*record).clone(),
+            section: section.clone(),
+            addresses,
+            image,
+            memory_bytes: self.memory_bytes,
+            folder: self.kubernetes.folder().to_owned(),
+        })))
+    }
+
+    async fn prepare(&mut self, cluster: &Cluster) -> anyhow::Result<()> {
+        let now = SystemTime::now();
+        // After a power cut in the middle of a restore; while an etcd runs, it is that one's.
+        let begin_anew =
+            cluster.record.restoring && self.written.is_none() && !self.runs(ETCD);
+        let prepared = cluster.clone();
+        // Keys are drawn, modules loaded, disks waited for.
+        let task = tokio::task::spawn_blocking(move || prepare(&prepared, begin_anew, now));
+        let made = task.await.context("the agent is ending")??;
+        if !made.is_empty() {
+            let message = made.join(", ");
+            self.state.events.record(Severity::Info, "CertificateIssued", "kubernetes", message);
+        }
+        self.written = Some((cluster.clone(), now));
+        Ok(())
+    }
+
+    /// Whether a container of a program runs.
+    fn runs(&self, owner: Owner) -> bool {
+        let pods =
+            self.changes.as_ref().map(|changes| changes.borrow().clone()).unwrap_or_default();
+        pods.iter().filter(|pod| is_of(pod, owner)).any(|pod| {
+            pod.containers.iter().any(|container| container.state == ContainerState::Running)
+        })
+    }
+
+    fn is_fresh(&self, cluster: &Cluster) -> bool {
+        self.written.as_ref().is_some_and(|(written, at)| {
+            let age = SystemTime::now().duration_since(*at);
+            // A clock that went back is a reason to look as well.
+            written == cluster && age.is_ok_and(|age| age < INTERVAL)
+        })
+    }
+}
+
+impl Controller for KubernetesController {
+    type Have = Have;
+    type Step = Step;
+
+    const NAME: &'static str = "kubernetes";
+
+    async fn observe(&mut self, want: &Want) -> anyhow::Result<Have> {
+        self.observed.borrow_and_update();
+        let engine = self.engine.borrow_and_update().clone();
+        if let (Some(engine), None) = (&engine, &self.changes) {
+            self.changes = Some(engine.watch());
+        }
+        let pods = engine.as_ref().map(|engine| engine.snapshot().to_vec()).unwrap_or_default();
+        let section = want.config.as_ref().and_then(|c| c.config.machine.kubernetes.as_ref());
+        let found = self.cluster(section).inspect_err(|_| {
+            // The node's other pods must not wait for a cluster that cannot be; of one that runs nothing is stopped.
+            let runs = pods.iter().any(|pod| pod.namespace == NAMESPACE);
+            if engine.is_some() && !runs && self.pods.control_plane().is_none() {
+                self.pods.set_control_plane(Vec::new());
+            }
+        });
+        let (waits_for, cluster) = match found? {
+            Ok(cluster) => (None, cluster),
+            Err(reason) => (Some(reason), None),
+        };
+        let waits_for = waits_for.or_else(|| {
+            (cluster.is_some() && engine.is_none()).then(|| "the pod engine".to_owned())
+        });
+        let due = if cluster.is_some() { due(&pods) } else { Vec::new() };
+        let published = self
+            .pods
+            .control_plane()
+            .map(|pods| pods.iter().map(|pod| pod.name.clone()).collect::<Vec<_>>());
+        let fresh = cluster.as_ref().is_none_or(|cluster| self.is_fresh(cluster));
+        Ok(Have { waits_for, cluster, fresh, due, published, pods })
+    }
+
+    fn plan(&self, _: &Want, have: &Have) -> Vec<Step> {
+        if have.waits_for.is_some() {
+            return Vec::new();
+        }
+        let mut steps = Vec::new();
+        if !have.fresh {
+            steps.push(Step::Prepare);
+        }
+        let names: Vec<String> = have.due.iter().map(|owner| owner.name.to_owned()).collect();
+        if !have.fresh || have.published.as_ref() != Some(&names) {
+            steps.push(Step::Publish);
+        }
+        let restored = have
+            .cluster
+            .as_ref()
+            .is_some_and(|cluster| cluster.record.restoring && is_restored(&have.pods, cluster));
+        if steps.is_empty() && restored {
+            steps.push(Step::EndRestore);
+        }
+        steps
+    }
+
+    async fn apply(&mut self, want: &Want, step: Step) -> anyhow::Result<()> {
+        let have = self.observe(want).await?;
+        match (step, &have.cluster) {
+            (Step::Prepare, Some(cluster)) => self.prepare(cluster).await,
+            (Step::EndRestore, Some(cluster)) => {
+                let record = Record { restoring: false, ..cluster.record.clone() };
+                restore::clean_up(&cluster.folder, &record);
+                self.kubernetes.store(record)?;
+                let message = "the restored database is served";
+                self.state.events.record(Severity::Info, "EtcdRestored", "kubernetes", message);
+                Ok(())
+            }
+            (Step::Prepare | Step::EndRestore, None) => Ok(()),
+            (Step::Publish, cluster) => {
+                let one = |owner: &Owner| match cluster {
+                    Some(cluster) => components::pod(cluster, *owner).map(Some),
+                    None => Ok(None),
+                };
+                let pods = have.due.iter().map(one).collect::<anyhow::Result<Vec<_>>>()?;
+                self.pods.set_control_plane(pods.into_iter().flatten().collect::<Vec<Pod>>());
+                Ok(())
+            }
+        }
+    }
+
+    fn outcome(&self, want: &Want, have: &Have) -> Outcome {
+        let section = want.config.as_ref().and_then(|c| c.config.machine.kubernetes.as_ref());
+        let Some(section) = section else {
+            return Outcome::Ok("the config has no section \"kubernetes\"".into());
+        };
+        if let Some(reason) = &have.waits_for {
+            return Outcome::Waiting(reason.clone(), None);
+        }
+        if section.role == NodeRole::Worker {
+            let message =
+                "joining a cluster is not in this release; only role: control-plane works";
+            return Outcome::Failed(message.into());
+        }
+        if have.cluster.is_none() {
+            return Outcome::Waiting("`ingotctl bootstrap`".into(), None);
+        }
+        let missing: Vec<&str> = OWNERS
+            .iter()
+            .filter(|owner| !is_ready(&have.pods, **owner))
+            .map(|owner| owner.name)
+            .collect();
+        if missing.is_empty() {
+            Outcome::Ok("all programs of the control plane are ready".into())
+        } else {
+            Outcome::Waiting(format!("{} to be ready", missing.join(", ")), None)
+        }
+    }
+
+    async fn woken(&mut self) {
+        let changes = async {
+            match &mut self.changes {
+                // An error means that the engine is gone, which it never is while the agent lives.
+                Some(changes) => drop(changes.changed().await),
+                None => std::future::pending().await,
+            }
+        };
+        let own = self.written.as_ref().map(|(cluster, _)| cluster.addresses.clone());
+        // All arms are cancel safe: a change stays marked unseen.
+        tokio::select! {
+            _ = self.storage.changed() => {}
+            _ = self.record.changed() => {}
+            _ = self.engine.changed() => {}
+            () = addresses_changed(&mut self.observed, &self.state, own) => {}
+            () = changes => {}
+        }
+    }
+
+    fn resync(&self) -> Option<Duration> {
+        Some(INTERVAL)
+    }
+}
+
+/// Makes everything on the disk as the cluster needs it. Says which certificates were made.
+fn prepare(cluster: &Cluster, begin_anew: bool, now: SystemTime) -> anyhow::Result<Vec<String>> {
+    host::prepare();
+    if begin_anew {
+        restore::begin_anew(&cluster.folder, &cluster.record).context("begin the restore anew")?;
+    }
+    files::folders(&cluster.folder)?;
+    let authorities = Authorities::ensure(&cluster.folder, now)?;
+    let made = certificates::ensure(cluster, &authorities, now)?;
+    files::ensure(cluster, &authorities)?;
+    Ok(made)
+}
+
+/// Waits until the node has other addresses than these. What else is observed changes all the time.
+async fn addresses_changed(
+    observed: &mut watch::Receiver<u64>,
+    state: &State,
+    known: Option<Vec<std::net::IpAddr>>,
+) {
+    let Some(known) = known else { return std::future::pending().await };
+    loop {
+        let now = addresses(state);
+        if !now.is_empty() && now != known {
+            return;
+        }
+        if observed.changed().await.is_err() {
+            // An error means that the node ends.
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// The node's addresses, IPv4 first.
+pub(crate) fn addresses(state: &State) -> Vec<std::net::IpAddr> {
+    super::pods::node_facts(state).addresses
+}
+
+/// The programs that should run now: those that run already, those that need nobody, and those whose need is met.
+fn due(pods: &[Arc<PodStatus>]) -> Vec<Owner> {
+    let is_due = |owner: &Owner| {
+        let runs = pods.iter().any(|pod| is_of(pod, *owner));
+        runs || needs(*owner).is_none_or(|first| is_ready(pods, first))
+    };
+    OWNERS.into_iter().filter(is_due).collect()
+}
+
+fn is_of(pod: &PodStatus, owner: Owner) -> bool {
+    pod.namespace == NAMESPACE && pod.name == owner.name
+}
+
+/// Whether the etcd that is ready is the one with the restored database.
+fn is_restored(pods: &[Arc<PodStatus>], cluster: &Cluster) -> bool {
+    let new = pods.iter().any(|pod| is_of(pod, ETCD) && !pod.pod.spec.init_containers.is_empty());
+    new && is_ready(pods, ETCD) && restore::is_unpacked(&cluster.folder, &cluster.record)
+}
+
+/// Whether a program says of itself that it is ready.
+fn is_ready(pods: &[Arc<PodStatus>], owner: Owner) -> bool {
+    let pod = pods.iter().find(|pod| is_of(pod, owner));
+    pod.is_some_and(|pod| {
+        let main = || pod.containers.iter().filter(|container| container.role == Role::Main);
+        main().count() > 0 && main().all(|container| container.ready)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kubernetes::components::KUBELET;
+
+    #[test]
+    fn at_first_only_what_needs_nobody_is_started() {
+        assert_eq!(due(&[]), [ETCD, KUBELET]);
+    }
+}

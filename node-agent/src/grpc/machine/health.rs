@@ -1,0 +1,26 @@
+//! `Health`: what of the cluster on this node is up, and what is waited for.
+
+use super::engine;
+use crate::grpc::{Api, convert};
+use crate::kubernetes::health;
+use ingot_api::machine::v1 as pb;
+use tonic::{Code, Status};
+
+pub(super) async fn call(api: &Api, _: pb::HealthRequest) -> Result<pb::HealthResponse, Status> {
+    let config = api.state.desired.config();
+    if config.is_none_or(|config| config.config.machine.kubernetes.is_none()) {
+        let message = "the config has no section \"kubernetes\"";
+        let hint = "see `ingotctl status` for the rest of the node";
+        return Err(crate::grpc::status::with_hint(Code::FailedPrecondition, message, hint));
+    }
+    let bootstrapped = api.kubernetes.record().is_some();
+    let pods = engine(api).await?.snapshot();
+    let parts = health::parts(bootstrapped, &pods, &api.kubernetes.seen());
+    let part = |part: health::Part| pb::HealthPart {
+        name: part.name,
+        state: part.health.name().to_owned(),
+        message: part.message,
+        since: part.since.map(convert::timestamp),
+    };
+    Ok(pb::HealthResponse { parts: parts.into_iter().map(part).collect() })
+}

@@ -1,0 +1,105 @@
+//! Access for people: a kubeconfig with a certificate that soon expires, made when somebody asks.
+
+use super::authorities::{Authorities, base64};
+use super::record::Record;
+use super::{API_PORT, Kubernetes};
+use anyhow::Context as _;
+use ingot_pki::kubernetes::{Subject, Usage};
+use ingot_pki::{Identity, Validity};
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+/// The group that may do everything, by a binding that the agent applies. Unlike `system:masters` it can be taken away.
+pub(crate) const ADMINISTRATORS: &str = "ingot:administrators";
+/// A certificate lives this long when nobody says otherwise.
+pub(crate) const LIFETIME_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
+/// And at most this long.
+pub(crate) const LIFETIME_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// For how long the agent's own certificate is good; it is never written anywhere.
+const AGENT_LIFETIME: Duration = Duration::from_secs(60 * 60);
+
+/// The host of `host`, `host:port`, `[v6]` or `[v6]:port`.
+pub(crate) fn host_of(endpoint: &str) -> &str {
+    if let Some((address, _)) = endpoint.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return address;
+    }
+    if endpoint.matches(':').count() > 1 {
+        return endpoint;
+    }
+    endpoint.split(':').next().unwrap_or(endpoint)
+}
+
+/// Where people reach the API server: as the config says, or at the node's first address.
+pub(crate) fn server(endpoint: Option<&str>, addresses: &[IpAddr]) -> String {
+    let Some(endpoint) = endpoint else {
+        let address = addresses.first().copied().unwrap_or(IpAddr::from([127, 0, 0, 1]));
+        return format!("https://{}", std::net::SocketAddr::new(address, API_PORT));
+    };
+    let has_port = endpoint.rsplit_once(':').is_some_and(|(host, port)| {
+        port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']'))
+    });
+    if has_port { format!("https://{endpoint}") } else { format!("https://{endpoint}:{API_PORT}") }
+}
+
+/// The agent's own identity to the API server, as somebody who may do everything.
+pub(crate) fn agent(authorities: &Authorities, now: SystemTime) -> anyhow::Result<Identity> {
+    let subject = Subject {
+        common_name: "ingot:agent".to_owned(),
+        group: Some("system:masters".to_owned()),
+        usage: Usage::Client,
+        names: Vec::new(),
+    };
+    Ok(authorities.cluster.issue_kubernetes(&subject, Validity::starting(now, AGENT_LIFETIME))?)
+}
+
+/// A kubeconfig for a person.
+///
+/// # Errors
+/// When the authorities cannot be read.
+pub(crate) fn kubeconfig(
+    kubernetes: &Kubernetes,
+    record: &Record,
+    user: &str,
+    lifetime: Duration,
+    server: &str,
+    now: SystemTime,
+) -> anyhow::Result<String> {
+    let authorities =
+        Authorities::ensure(kubernetes.folder(), now).context("read the cluster's authorities")?;
+    let subject = Subject {
+        common_name: user.to_owned(),
+        group: Some(ADMINISTRATORS.to_owned()),
+        usage: Usage::Client,
+        names: Vec::new(),
+    };
+    let validity = Validity::starting(now, lifetime);
+    let identity = authorities.cluster.issue_kubernetes(&subject, validity)?;
+    let name = &record.name;
+    let authority = base64(authorities.cluster.certificate().to_pem().as_bytes());
+    let certificate = base64(identity.certificate.to_pem().as_bytes());
+    let key = base64(identity.key.to_pem().as_bytes());
+    Ok(format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: admin@{name}\nclusters:\n- name: {name}\n  cluster:\n    \
+         server: {server}\n    certificate-authority-data: {authority}\nusers:\n- name: admin@{name}\n  user:\n    \
+         client-certificate-data: {certificate}\n    client-key-data: {key}\ncontexts:\n- name: admin@{name}\n  context:\n    \
+         cluster: {name}\n    user: admin@{name}\n"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_becomes_an_address_that_kubectl_takes() {
+        let own = ["10.0.2.15".parse().unwrap()];
+        assert_eq!(server(None, &own), "https://10.0.2.15:6443");
+        assert_eq!(server(None, &["fd00::1".parse().unwrap()]), "https://[fd00::1]:6443");
+        assert_eq!(server(Some("k.example.org"), &own), "https://k.example.org:6443");
+        assert_eq!(server(Some("k.example.org:443"), &own), "https://k.example.org:443");
+        assert_eq!(server(Some("[fd00::1]"), &own), "https://[fd00::1]:6443");
+        assert_eq!(server(Some("[fd00::1]:443"), &own), "https://[fd00::1]:443");
+        let hosts = ["k.example.org", "k.example.org:443", "[fd00::1]:443", "[fd00::1]"];
+        assert_eq!(hosts.map(host_of), ["k.example.org", "k.example.org", "fd00::1", "fd00::1"]);
+    }
+}

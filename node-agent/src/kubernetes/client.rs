@@ -1,0 +1,190 @@
+//! HTTPS with a certificate of one's own, for the API server and for etcd: one connection for each call, every wait bounded, every
+//! answer of bounded length. What the bytes mean is not said here.
+
+use anyhow::Context as _;
+use http::{Method, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper_util::rt::TokioIo;
+use ingot_pki::{Ca, Identity};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+/// For a connection. It is to the same machine.
+const CONNECT: Duration = Duration::from_secs(10);
+/// For an answer to begin, and for each piece of it. In emulation the API server takes tens of seconds for its first ones.
+const ANSWER: Duration = Duration::from_secs(60);
+/// Longest answer that is kept in memory.
+const ANSWER_MAX: usize = 4 << 20;
+
+/// Speaks with servers of one authority as one client. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Client {
+    servers: Arc<Vec<SocketAddr>>,
+    tls: TlsConnector,
+}
+
+/// A call.
+pub(crate) struct Call<'a> {
+    /// Method.
+    pub(crate) method: Method,
+    /// Path with what is asked for.
+    pub(crate) path: &'a str,
+    /// What `body` is.
+    pub(crate) content_type: &'static str,
+    /// What is sent.
+    pub(crate) body: Vec<u8>,
+}
+
+impl<'a> Call<'a> {
+    /// Asks for something.
+    pub(crate) fn get(path: &'a str) -> Self {
+        Self { method: Method::GET, path, content_type: "application/json", body: Vec::new() }
+    }
+
+    /// Sends something.
+    pub(crate) fn post(path: &'a str, body: Vec<u8>) -> Self {
+        Self { method: Method::POST, path, content_type: "application/json", body }
+    }
+}
+
+/// An answer, whole.
+pub(crate) struct Answer {
+    /// Status.
+    pub(crate) status: StatusCode,
+    /// Body.
+    pub(crate) body: Vec<u8>,
+}
+
+/// An answer that is read piece by piece. Dropping it ends the connection.
+pub(crate) struct Pieces {
+    /// Status.
+    pub(crate) status: StatusCode,
+    incoming: Incoming,
+    connection: tokio::task::AbortHandle,
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+impl Pieces {
+    /// The next piece; `None` at the end.
+    pub(crate) async fn next(&mut self) -> anyhow::Result<Option<Bytes>> {
+        loop {
+            let frame = timeout(ANSWER, self.incoming.frame()).await;
+            match frame.context("waited too long for the rest of the answer")? {
+                None => return Ok(None),
+                Some(frame) => {
+                    if let Ok(data) = frame.context("read the answer")?.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Client {
+    /// `servers` are equal; they are tried in order.
+    ///
+    /// # Errors
+    /// When the certificates cannot be used.
+    pub(crate) fn new(
+        servers: Vec<SocketAddr>,
+        ca: &Ca,
+        identity: &Identity,
+    ) -> anyhow::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(ca.certificate().der().to_vec()))?;
+        let key = PrivatePkcs8KeyDer::from(identity.key.pkcs8_der().to_vec());
+        let own = vec![CertificateDer::from(identity.certificate.der().to_vec())];
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(own, PrivateKeyDer::Pkcs8(key))?;
+        Ok(Self { servers: Arc::new(servers), tls: TlsConnector::from(Arc::new(config)) })
+    }
+
+    /// Makes a call and reads the whole answer.
+    ///
+    /// # Errors
+    /// When no server answers in time, or the answer is too long.
+    pub(crate) async fn call(&self, call: Call<'_>) -> anyhow::Result<Answer> {
+        let mut pieces = self.open(call).await?;
+        let mut body = Vec::new();
+        while let Some(piece) = pieces.next().await? {
+            anyhow::ensure!(
+                body.len() + piece.len() <= ANSWER_MAX,
+                "the answer is longer than {ANSWER_MAX} bytes"
+            );
+            body.extend_from_slice(&piece);
+        }
+        Ok(Answer { status: pieces.status, body })
+    }
+
+    /// Makes a call and leaves the answer to be read.
+    ///
+    /// # Errors
+    /// When no server answers in time.
+    pub(crate) async fn open(&self, call: Call<'_>) -> anyhow::Result<Pieces> {
+        let stream = self.connect().await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(stream).await.context("begin to talk")?;
+        let connection = tokio::spawn(async move {
+            // Its error is also the one of the request.
+            let _ = connection.await;
+        })
+        .abort_handle();
+        let request = http::Request::builder()
+            .method(call.method)
+            .uri(call.path)
+            .header(http::header::HOST, "127.0.0.1")
+            .header(http::header::ACCEPT, "application/json")
+            .header(http::header::CONTENT_TYPE, call.content_type)
+            .body(Full::new(Bytes::from(call.body)))
+            .context("make the request")?;
+        let answer = timeout(ANSWER, sender.send_request(request)).await;
+        let answer = answer.map_err(anyhow::Error::from).and_then(|answer| Ok(answer?));
+        match answer {
+            Ok(answer) => {
+                let (parts, incoming) = answer.into_parts();
+                Ok(Pieces { status: parts.status, incoming, connection })
+            }
+            Err(error) => {
+                connection.abort();
+                Err(error.context("waited for an answer"))
+            }
+        }
+    }
+
+    async fn connect(&self) -> anyhow::Result<TokioIo<tokio_rustls::client::TlsStream<TcpStream>>> {
+        let mut last = anyhow::anyhow!("there is no server to ask");
+        for server in self.servers.iter() {
+            let name = ServerName::IpAddress(server.ip().into());
+            let connecting = async {
+                let stream = TcpStream::connect(server).await?;
+                self.tls.connect(name, stream).await
+            };
+            match timeout(CONNECT, connecting).await {
+                Ok(Ok(stream)) => return Ok(TokioIo::new(stream)),
+                Ok(Err(error)) => {
+                    last = anyhow::Error::from(error).context(format!("connect to {server}"))
+                }
+                Err(_) => {
+                    last = anyhow::anyhow!("{server} did not answer within {} s", CONNECT.as_secs())
+                }
+            }
+        }
+        Err(last)
+    }
+}

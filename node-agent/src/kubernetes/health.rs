@@ -1,0 +1,151 @@
+//! What of the cluster on this node is up, what is waited for and for how long, part by part. Pure.
+
+use super::components::{OWNERS, needs};
+use super::{NAMESPACE, Seen};
+use ingot_runtime::pod::Role;
+use ingot_runtime::status::{ContainerState, PodStatus};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// How a part is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Health {
+    /// It is up.
+    Ok,
+    /// Not yet.
+    Waiting,
+    /// Not, and it will not be by waiting alone.
+    Failed,
+}
+
+impl Health {
+    /// Lower-case word.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Waiting => "waiting",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// One part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// Its name.
+    pub(crate) name: String,
+    /// How it is.
+    pub(crate) health: Health,
+    /// What is waited for, or wrong.
+    pub(crate) message: String,
+    /// Since when, where that is known.
+    pub(crate) since: Option<SystemTime>,
+}
+
+/// Restarts after which something that is not up is called broken.
+const RESTARTS_BROKEN: u32 = 3;
+
+/// All parts. `bootstrapped` is whether there is a cluster.
+pub(crate) fn parts(bootstrapped: bool, pods: &[Arc<PodStatus>], seen: &Seen) -> Vec<Part> {
+    if !bootstrapped {
+        return vec![Part {
+            name: "bootstrap".to_owned(),
+            health: Health::Waiting,
+            message: "for `ingotctl bootstrap`".to_owned(),
+            since: None,
+        }];
+    }
+    let mut parts: Vec<Part> = Vec::new();
+    for owner in OWNERS {
+        let pod = pods.iter().find(|pod| pod.namespace == NAMESPACE && pod.name == owner.name);
+        parts.push(match pod {
+            Some(pod) => program(pod),
+            None => Part {
+                name: owner.name.to_owned(),
+                health: Health::Waiting,
+                message: match needs(owner) {
+                    Some(first) => format!("for {}", first.name),
+                    None => "for the pod engine".to_owned(),
+                },
+                since: None,
+            },
+        });
+    }
+    parts.push(match &seen.node {
+        Some((true, message)) => part("node", Health::Ok, message),
+        Some((false, message)) => part("node", Health::Waiting, message),
+        None => part("node", Health::Waiting, "for the API server"),
+    });
+    for (name, applied) in &seen.addons {
+        parts.push(match applied {
+            Ok(()) => part(&format!("addon/{name}"), Health::Ok, "applied"),
+            Err(message) => part(&format!("addon/{name}"), Health::Failed, message),
+        });
+    }
+    if seen.addons.is_empty() {
+        parts.push(part("addons", Health::Waiting, "for the API server"));
+    }
+    parts
+}
+
+fn part(name: &str, health: Health, message: &str) -> Part {
+    Part { name: name.to_owned(), health, message: message.to_owned(), since: None }
+}
+
+fn program(pod: &PodStatus) -> Part {
+    let container = pod.containers.iter().find(|container| container.role == Role::Main);
+    let restarts = container.map_or(0, |container| container.restarts);
+    let ready = container.is_some_and(|container| container.ready);
+    let since = container.and_then(|container| container.started_at).map(SystemTime::from);
+    let (health, message) = match container {
+        Some(_) if ready && restarts == 0 => (Health::Ok, "ready".to_owned()),
+        Some(_) if ready => (Health::Ok, format!("ready, {restarts} restarts")),
+        Some(container) if container.state == ContainerState::Running => {
+            (Health::Waiting, "it runs and is not ready".to_owned())
+        }
+        Some(container) => {
+            let words = [&pod.reason, &pod.message, &container.reason, &container.message];
+            let said: Vec<&str> =
+                words.into_iter().map(String::as_str).filter(|word| !word.is_empty()).collect();
+            let health = if restarts >= RESTARTS_BROKEN { Health::Failed } else { Health::Waiting };
+            let end =
+                format!("{restarts} restarts; see `ingotctl logs {}/{}`", pod.namespace, pod.name);
+            (
+                health,
+                format!(
+                    "{}; {end}",
+                    if said.is_empty() { "it starts".into() } else { said.join(": ") }
+                ),
+            )
+        }
+        None => (Health::Waiting, format!("it starts {}", pod.message).trim_end().to_owned()),
+    };
+    Part { name: pod.name.clone(), health, message, since }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn before_the_bootstrap_that_is_what_is_waited_for() {
+        let parts = parts(false, &[], &Seen::default());
+        assert_eq!(parts.len(), 1);
+        assert!(parts[0].message.contains("ingotctl bootstrap"));
+    }
+
+    #[test]
+    fn each_part_says_what_it_waits_for() {
+        let seen = Seen {
+            node: Some((true, "kubelet is posting ready status".into())),
+            addons: vec![("coredns".into(), Ok(())), ("storage".into(), Err("no".into()))],
+        };
+        let parts = parts(true, &[], &seen);
+        let of = |name: &str| parts.iter().find(|part| part.name == name).unwrap();
+        assert_eq!(of("kube-apiserver").message, "for etcd");
+        assert_eq!(of("kube-scheduler").message, "for kube-apiserver");
+        assert_eq!(of("node").health, Health::Ok);
+        assert_eq!(of("addon/coredns").health, Health::Ok);
+        assert_eq!(of("addon/storage").health, Health::Failed);
+    }
+}
