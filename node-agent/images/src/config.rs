@@ -81,7 +81,7 @@ pub struct Limits {
     pub blob_bytes: u64,
     /// All layers of an image unpacked, in bytes.
     pub unpacked_bytes: u64,
-    /// Unpacked bytes for each byte received, once there are more than 64 MiB of them.
+    /// Unpacked bytes for each byte received, once there are more than 256 MiB of them.
     pub ratio: u64,
     /// Files, folders and links in all layers together.
     pub entries: u64,
@@ -95,6 +95,9 @@ pub struct Limits {
     pub parallel_layers: usize,
     /// Images that are pulled at the same time; more wait.
     pub parallel_pulls: usize,
+    /// Unpack nothing unless the kernel (Landlock) forbids the thread that does it every other folder. Ingot's kernels
+    /// can; tests run on others.
+    pub fenced: bool,
 }
 
 impl Default for Limits {
@@ -110,6 +113,7 @@ impl Default for Limits {
             reserve_bytes: 256 << 20,
             parallel_layers: 3,
             parallel_pulls: 4,
+            fenced: true,
         }
     }
 }

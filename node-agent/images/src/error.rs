@@ -152,7 +152,9 @@ impl Error {
             Self::Manifest { .. } => ErrorKind::BadImage,
             Self::Unpack { source, .. } => match **source {
                 UnpackError::Full { .. } | UnpackError::TooMuch(_) => ErrorKind::Exhausted,
-                UnpackError::Make { .. } | UnpackError::Stopped => ErrorKind::Internal,
+                UnpackError::Make { .. } | UnpackError::Unfenced { .. } | UnpackError::Stopped => {
+                    ErrorKind::Internal
+                }
                 _ => ErrorKind::BadImage,
             },
             Self::Deadline { .. } => ErrorKind::Deadline,

@@ -2,6 +2,7 @@
 //!
 //! A snapshot is replaced as a whole; whoever has one keeps it. Layers of an image somebody holds are never deleted.
 
+mod damage;
 mod disk;
 mod export;
 mod fetch;
@@ -21,6 +22,7 @@ use crate::auth::Auth;
 use crate::config::{Sources, StoreConfig};
 use crate::error::Error;
 use crate::image::Image;
+use crate::notice::Notices;
 
 /// Handle on the store; clones are the same store.
 #[derive(Clone, Debug)]
@@ -119,7 +121,7 @@ impl ImageStore {
     }
 
     /// Writes an image as an OCI layout in a tar. It has the same files and names, uncompressed layers, and another id.
-    /// Whatever takes it may block.
+    /// Whatever takes it may block; one image is written at a time, others wait.
     ///
     /// # Errors
     /// When there is no such image, or it is bundled, or the disk has no room for its layers a second time.
@@ -137,6 +139,8 @@ impl ImageStore {
         let Some(hold) = self.hold(&image.id) else {
             return Err(Error::NotHere { reference: reference_or_id.to_owned() });
         };
+        let inner = self.inner.clone();
+        let _permit = inner.exports.acquire().await.map_err(|_| Error::Abandoned)?;
         blocking(move || {
             let record = hold.inner.record(&hold.image.id);
             let gone = || Error::NotHere { reference: hold.image.id.clone() };
@@ -181,6 +185,21 @@ impl ImageStore {
     pub async fn gc(&self) -> Result<u64, Error> {
         let inner = self.inner.clone();
         blocking(move || inner.collect()).await
+    }
+
+    /// Deletes what was set aside because it was damaged, when it is from before this start of the machine.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub async fn forget_damaged(&self) -> Result<(), Error> {
+        let inner = self.inner.clone();
+        blocking(move || inner.forget_damaged()).await
+    }
+
+    /// Where the store tells what the operator should know; the first who asks gets it.
+    #[must_use]
+    pub fn notices(&self) -> Option<Notices> {
+        self.inner.notices.reader()
     }
 
     /// Keeps the image with this id (as [`Image::id`]) until the result is dropped, even when it is removed. Finds

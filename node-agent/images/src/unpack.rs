@@ -2,8 +2,8 @@
 //! and decompresses, the other checks the digest of the archive and makes the files.
 //!
 //! These are threads of the agent, not a process: all of it is safe Rust, every name is resolved by the kernel below
-//! one folder, and the thread that makes files has given up the right to open anything outside of it where the kernel
-//! has Landlock. A layer gets a folder to itself, so it can change no other.
+//! one folder, and the thread that makes files has given up the right to open anything outside of it (Landlock); a
+//! kernel that cannot take it away unpacks nothing. A layer gets a folder to itself, so it can change no other.
 
 mod decode;
 mod tar;
@@ -83,6 +83,15 @@ pub enum UnpackError {
     Full {
         /// What is kept free for others.
         reserve: u64,
+    },
+    /// The thread that would make the files could reach others.
+    #[error(
+        "nothing is unpacked, as the kernel does not fence in the thread that would do it (Landlock)"
+    )]
+    Unfenced {
+        /// Why; `None` when it does not know how.
+        #[source]
+        source: Option<io::Error>,
     },
     /// The kernel refused.
     #[error("{operation} {path:?} of the layer")]
@@ -232,6 +241,16 @@ fn copy(
     }
 }
 
+/// Names are resolved below the folder all the same, but a second wall that nobody would miss is none.
+fn fence(raised: io::Result<bool>, needed: bool) -> Result<(), UnpackError> {
+    match raised {
+        Ok(true) => Ok(()),
+        _ if !needed => Ok(()),
+        Ok(false) => Err(UnpackError::Unfenced { source: None }),
+        Err(error) => Err(UnpackError::Unfenced { source: Some(error) }),
+    }
+}
+
 /// A piece of an archive, on its way to the second thread.
 enum Chunk {
     Data(Vec<u8>),
@@ -244,12 +263,7 @@ fn files(
     root: OwnedFd,
     chunks: std::sync::mpsc::Receiver<Chunk>,
 ) -> Result<Stats, UnpackError> {
-    // Without it names are resolved below the folder all the same.
-    match ingot_linux::landlock::only_below(root.as_fd()) {
-        Ok(true) => {}
-        Ok(false) => tracing::debug!("this kernel has no Landlock"),
-        Err(error) => tracing::debug!(%error, "layers are unpacked without Landlock"),
-    }
+    fence(ingot_linux::landlock::only_below(root.as_fd()), job.limits.fenced)?;
     let mut archive = tar::Archive::new(decode::Chunks::new(chunks));
     let mut tree = tree::Tree::new(root, &job.limits);
     loop {

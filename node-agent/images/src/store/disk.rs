@@ -18,7 +18,11 @@ use crate::error::Error;
 use crate::unpack::{FILES, Stats};
 
 /// What a layer took, beside its files.
-const LAYER: &str = "layer.json";
+pub(super) const LAYER: &str = "layer.json";
+/// The index.
+const INDEX: &str = "index.json";
+/// The same once more, for when the first cannot be read. Written second and not synchronised: in doubt it is older.
+const COPY: &str = "index.copy.json";
 /// Version of the index; another one is not read.
 const VERSION: u32 = 1;
 
@@ -46,7 +50,7 @@ struct Index {
 /// The store's folder.
 #[derive(Debug)]
 pub(super) struct Disk {
-    root: PathBuf,
+    pub(super) root: PathBuf,
     next: AtomicU64,
 }
 
@@ -54,7 +58,7 @@ fn read_error(path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::Read { path: path.to_owned(), source }
 }
 
-fn write_error(path: &Path) -> impl FnOnce(io::Error) -> Error {
+pub(super) fn write_error(path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::Write { path: path.to_owned(), source }
 }
 
@@ -75,20 +79,16 @@ impl Disk {
         Ok(disk)
     }
 
-    fn layers(&self) -> PathBuf {
+    pub(super) fn layers(&self) -> PathBuf {
         self.root.join("layers")
     }
 
-    fn documents(&self) -> PathBuf {
+    pub(super) fn documents(&self) -> PathBuf {
         self.root.join("documents")
     }
 
     fn ingest(&self) -> PathBuf {
         self.root.join("ingest")
-    }
-
-    fn index(&self) -> PathBuf {
-        self.root.join("index.json")
     }
 
     /// A name below `ingest/` that nobody else has.
@@ -101,39 +101,55 @@ impl Disk {
         self.layers().join(diff_id.hex()).join(FILES)
     }
 
-    /// The index. One that cannot be read is set aside: an image is fetched again sooner than an agent without images
-    /// is repaired.
-    pub(super) fn records(&self) -> Result<Vec<Record>, Error> {
-        let path = self.index();
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(source) => return Err(Error::Read { path, source }),
+    /// The index, and what was wrong with it: then it may lack the newest images, or all. One that cannot be read is set
+    /// aside: an image is fetched again sooner than an agent without images is repaired.
+    pub(super) fn records(&self) -> Result<(Vec<Record>, Option<String>), Error> {
+        let (index, copy) = (self.root.join(INDEX), self.root.join(COPY));
+        let first = match read_index(&index) {
+            Ok(Some(images)) => return Ok((images, None)),
+            Ok(None) if !copy.exists() => return Ok((Vec::new(), None)),
+            Ok(None) => "it is missing".to_owned(),
+            Err(error) => error,
         };
-        match serde_json::from_slice::<Index>(&bytes) {
-            Ok(index) if index.version == VERSION => Ok(index.images),
-            unusable => {
-                let error = unusable.err().map_or("another version".to_owned(), |e| e.to_string());
-                tracing::error!(path = %path.display(), error, "the list of images is set aside");
-                let aside = self.root.join("index.json.damaged");
-                fs::rename(&path, &aside).map_err(write_error(&aside))?;
-                Ok(Vec::new())
+        self.set_index_aside(&index)?;
+        match read_index(&copy) {
+            Ok(Some(images)) => Ok((
+                images,
+                Some(format!("the list of images was damaged ({first}); its copy is used")),
+            )),
+            second => {
+                let second = second.err().unwrap_or_else(|| "it is missing".to_owned());
+                self.set_index_aside(&copy)?;
+                let lost =
+                    format!("the list of images is lost ({first}), and so is its copy ({second})");
+                Ok((Vec::new(), Some(lost)))
             }
         }
     }
 
     /// Replaces the index; it lasts when this returns.
     pub(super) fn write_records(&self, images: Vec<Record>) -> Result<(), Error> {
-        let path = self.index();
+        let path = self.root.join(INDEX);
         let index = Index { version: VERSION, images };
         let bytes =
             serde_json::to_vec(&index).map_err(|e| write_error(&path)(io::Error::other(e)))?;
+        self.replace(&path, &bytes, true)
+            .and_then(|()| File::open(&self.root)?.sync_all())
+            .map_err(write_error(&path))?;
+        if let Err(error) = self.replace(&self.root.join(COPY), &bytes, false) {
+            // The images are safe; the copy is for another day.
+            tracing::warn!(%error, "the list of images has no copy for now");
+        }
+        Ok(())
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
         let new = self.fresh();
-        let written = write(&new, &bytes, true).and_then(|()| fs::rename(&new, &path));
+        let written = write(&new, bytes, durable).and_then(|()| fs::rename(&new, path));
         if written.is_err() {
             let _ = fs::remove_file(&new);
         }
-        written.and_then(|()| File::open(&self.root)?.sync_all()).map_err(write_error(&path))
+        written
     }
 
     /// Layers that are there and belong to these images; all others are removed.
@@ -193,7 +209,7 @@ impl Disk {
     }
 
     /// Moves away first, so that a half-removed layer is never taken for one.
-    fn discard(&self, path: &Path) -> Result<(), Error> {
+    pub(super) fn discard(&self, path: &Path) -> Result<(), Error> {
         let trash = self.fresh();
         match fs::rename(path, &trash) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -214,12 +230,7 @@ impl Disk {
     /// Keeps a document. Nothing is synchronised yet.
     pub(super) fn write_document(&self, bytes: &[u8]) -> Result<(), Error> {
         let path = self.documents().join(Digest::of(bytes).hex());
-        let new = self.fresh();
-        let written = write(&new, bytes, false).and_then(|()| fs::rename(&new, &path));
-        if written.is_err() {
-            let _ = fs::remove_file(&new);
-        }
-        written.map_err(write_error(&path))
+        self.replace(&path, bytes, false).map_err(write_error(&path))
     }
 
     /// Removes documents that are not among these.
@@ -248,24 +259,45 @@ impl Disk {
         Ok(file)
     }
 
+    /// Bytes that are free on the file system.
+    pub(super) fn free(&self) -> Result<u64, Error> {
+        let found =
+            rustix::fs::statvfs(&self.root).map_err(|e| read_error(&self.root)(e.into()))?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
     /// The store's folder, open.
     pub(super) fn handle(&self) -> Result<File, Error> {
         File::open(&self.root).map_err(read_error(&self.root))
     }
 }
 
-fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+/// `None` when there is none.
+fn read_index(path: &Path) -> Result<Option<Vec<Record>>, String> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    match serde_json::from_slice::<Index>(&bytes) {
+        Ok(index) if index.version == VERSION => Ok(Some(index.images)),
+        Ok(index) => Err(format!("it has version {}", index.version)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let entries = fs::read_dir(folder).map_err(read_error(folder))?;
     let paths = entries.map(|entry| entry.map(|entry| entry.path()));
     paths.collect::<io::Result<_>>().map_err(read_error(folder))
 }
 
-fn digest_of(path: &Path) -> Option<Digest> {
+pub(super) fn digest_of(path: &Path) -> Option<Digest> {
     format!("sha256:{}", path.file_name()?.to_str()?).parse().ok()
 }
 
 /// Removes a file or folder. Links are not followed.
-fn remove(path: &Path) -> io::Result<()> {
+pub(super) fn remove(path: &Path) -> io::Result<()> {
     if fs::symlink_metadata(path)?.is_dir() {
         fs::remove_dir_all(path)
     } else {

@@ -47,6 +47,10 @@ impl Write for Hashing {
 pub(super) fn export(inner: &Inner, record: &Record, out: impl Write) -> Result<(), Error> {
     let bytes = inner.disk.document(&record.id)?;
     let path = || inner.config.root.clone();
+    // Others need the disk, too.
+    if inner.disk.free()? < inner.size(record).saturating_add(inner.config.limits.reserve_bytes) {
+        return Err(Error::Write { path: path(), source: io::ErrorKind::StorageFull.into() });
+    }
     let mut config: Value =
         serde_json::from_slice(&bytes).map_err(|source| Error::Parse { path: path(), source })?;
     let layers: Vec<Packed> =

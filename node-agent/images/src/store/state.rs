@@ -16,6 +16,7 @@ use crate::config::{Sources, StoreConfig};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::image::{Image, ImageConfig};
+use crate::notice::Board;
 use crate::registry::manifest::Config;
 use crate::unpack::Stats;
 
@@ -31,6 +32,9 @@ pub(super) struct Inner {
     /// Pulls at the same time.
     pub(super) at_once: Semaphore,
     pub(super) unpacks: Semaphore,
+    /// Exports at the same time: each has its layers on the disk a second time.
+    pub(super) exports: Semaphore,
+    pub(super) notices: Board,
     /// Taken before `state` by whoever changes the index or removes layers.
     change: Mutex<()>,
     state: Mutex<State>,
@@ -41,7 +45,12 @@ pub(super) struct State {
     sources: Arc<Sources>,
     bundled: Vec<Arc<Image>>,
     records: BTreeMap<Digest, (Record, Arc<Image>)>,
+    /// Images of which something is missing. Nobody finds them, but containers may run from their layers; they are whole
+    /// again when they are pulled again.
+    broken: BTreeMap<Digest, Record>,
     layers: BTreeMap<Digest, Stats>,
+    /// What lies in the folder of damaged things.
+    aside: Stats,
     /// How many holders an image has, by id.
     holds: HashMap<String, usize>,
     /// How many pulls need a layer.
@@ -74,18 +83,37 @@ impl Inner {
     pub(super) fn open(config: StoreConfig) -> Result<Self, Error> {
         let disk = Disk::open(&config.root)?;
         let bundled = bundled::list(&config.bundled).into_iter().map(Arc::new).collect();
-        let records = disk.records()?;
+        let (records, trouble) = disk.records()?;
+        let notices = Board::new();
         let wanted: BTreeSet<Digest> = records.iter().flat_map(|r| &r.layers).copied().collect();
+        if let Some(trouble) = trouble {
+            let documents = records.iter().flat_map(|r| [r.id, r.manifest]).collect();
+            let aside = disk.set_unknown_aside(&wanted, &documents)?;
+            let message = format!(
+                "{trouble}: {} images are known, {aside} layers of others lie in {}",
+                records.len(),
+                disk.root.join("damaged").display()
+            );
+            notices.tell("ImageIndexDamaged", "images", message);
+            disk.write_records(records.clone())?;
+        }
         let layers = disk.load_layers(&wanted)?;
         let sources = Arc::new(config.sources.clone());
-        let mut state = State { sources, bundled, layers, ..State::default() };
+        let aside = disk.aside();
+        let mut state = State { sources, bundled, layers, aside, ..State::default() };
         for record in records {
             match state.load(&disk, &record) {
                 Ok(image) => {
                     state.records.insert(record.id, (record, Arc::new(image)));
                 }
                 Err(error) => {
-                    tracing::error!(image = %record.id, %error, "a damaged image is left out");
+                    let names: Vec<&String> = record.repo_tags.iter().collect();
+                    let message = format!(
+                        "{names:?} cannot be used until it is pulled again: {}",
+                        crate::notice::chain(&error)
+                    );
+                    notices.tell("ImageDamaged", format!("image/{}", record.id), message);
+                    state.broken.insert(record.id, record);
                 }
             }
         }
@@ -93,6 +121,8 @@ impl Inner {
             snapshot: watch::Sender::default(),
             at_once: Semaphore::new(config.limits.parallel_pulls.max(1)),
             unpacks: Semaphore::new(UNPACKS_MAX),
+            exports: Semaphore::new(1),
+            notices,
             change: Mutex::default(),
             state: Mutex::new(state),
             disk,
@@ -125,7 +155,7 @@ impl Inner {
     pub(super) fn usage(&self) -> Usage {
         let state = self.state();
         let mut usage = Usage { mountpoint: self.config.root.clone(), ..Usage::default() };
-        for stats in state.layers.values() {
+        for stats in state.layers.values().chain([&state.aside]) {
             usage.bytes += stats.bytes;
             usage.inodes += stats.inodes;
         }
@@ -195,10 +225,33 @@ impl Inner {
             }
         }
         let image = Arc::new(state.image(&self.disk, &record, config));
-        records.insert(record.id, (record, image.clone()));
+        let id = record.id;
+        records.insert(id, (record, image.clone()));
         state.records = records;
-        self.write(state, before)?;
+        let healed = state.broken.remove(&id);
+        self.write(state, before).inspect_err(|_| {
+            self.state().broken.extend(healed.map(|record| (id, record)));
+        })?;
+        self.tell_devices(&id);
         Ok(image)
+    }
+
+    /// Whoever packed a device node into an image may wonder where it is.
+    fn tell_devices(&self, id: &Digest) {
+        let state = self.state();
+        let Some((record, _)) = state.records.get(id) else { return };
+        let layers: BTreeSet<&Digest> = record.layers.iter().collect();
+        let stats = layers.into_iter().filter_map(|layer| state.layers.get(layer));
+        let devices: u64 = stats.map(|stats| stats.devices).sum();
+        let names: Vec<&str> = record.repo_tags.iter().map(String::as_str).collect();
+        let message = format!(
+            "{} has {devices} device nodes, which were left out: containers get devices from the node only",
+            names.join(", ")
+        );
+        drop(state);
+        if devices > 0 {
+            self.notices.tell("ImageDevicesLeftOut", format!("image/{id}"), message);
+        }
     }
 
     /// Takes all names from an image; keeps its layers while somebody holds it.
@@ -231,12 +284,12 @@ impl Inner {
             state = self.state();
         }
         let used: BTreeSet<Digest> =
-            state.records.values().flat_map(|(record, _)| &record.layers).copied().collect();
+            state.all().flat_map(|record| &record.layers).copied().collect();
         let State { layers, pins, .. } = &mut *state;
         let unused: Vec<(Digest, Stats)> =
             layers.extract_if(.., |id, _| !used.contains(id) && !pins.contains_key(id)).collect();
         let documents: BTreeSet<Digest> =
-            state.records.values().flat_map(|(record, _)| [record.id, record.manifest]).collect();
+            state.all().flat_map(|record| [record.id, record.manifest]).collect();
         // A pull that comes now may unpack one of these again while it is removed: removing moves it away first, and
         // the claim below keeps the pull waiting for that.
         let claims: Vec<watch::Sender<()>> = unused
@@ -266,13 +319,27 @@ impl Inner {
         result.map(|()| freed)
     }
 
+    /// Removes what was set aside because it was damaged, unless containers of this start of the machine may run from
+    /// it, and gives up images that are not whole and that nobody holds.
+    pub(super) fn forget_damaged(&self) -> Result<(), Error> {
+        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.disk.remove_aside()? {
+            self.state().aside = Stats::default();
+        }
+        let mut state = self.state();
+        let before = state.records.clone();
+        let State { broken, holds, .. } = &mut *state;
+        broken.retain(|id, _| holds.contains_key(&id.to_string()));
+        self.write(state, before)
+    }
+
     /// Writes the index. When that fails, nothing has changed.
     fn write(
         &self,
         state: MutexGuard<'_, State>,
         before: BTreeMap<Digest, (Record, Arc<Image>)>,
     ) -> Result<(), Error> {
-        let records = state.records.values().map(|(record, _)| record.clone()).collect();
+        let records = state.all().cloned().collect();
         drop(state);
         let written = self.disk.write_records(records);
         let mut state = self.state();
@@ -281,6 +348,12 @@ impl Inner {
         }
         self.publish(&state);
         written
+    }
+
+    /// Bytes that the layers of an image take.
+    pub(super) fn size(&self, record: &Record) -> u64 {
+        let state = self.state();
+        record.layers.iter().filter_map(|layer| state.layers.get(layer)).map(|s| s.bytes).sum()
     }
 
     pub(super) fn record(&self, id: &str) -> Option<Record> {
@@ -292,7 +365,17 @@ impl Inner {
         let bundled = state.bundled.iter().find(|image| image.id == id).cloned();
         let image = match bundled {
             Some(image) => image,
-            None => state.records.get(&id.parse().ok()?)?.1.clone(),
+            None => {
+                let digest: Digest = id.parse().ok()?;
+                match state.records.get(&digest) {
+                    Some((_, image)) => image.clone(),
+                    // Its layers are all that counts for whoever runs from them.
+                    None => {
+                        let record = state.broken.get(&digest)?;
+                        Arc::new(state.image(&self.disk, record, ImageConfig::default()))
+                    }
+                }
+            }
         };
         *state.holds.entry(image.id.clone()).or_default() += 1;
         Some(image)
@@ -310,6 +393,11 @@ impl Inner {
 }
 
 impl State {
+    /// All that the index names.
+    fn all(&self) -> impl Iterator<Item = &Record> {
+        self.records.values().map(|(record, _)| record).chain(self.broken.values())
+    }
+
     /// An image as the index has it, if all of it is there.
     fn load(&self, disk: &Disk, record: &Record) -> Result<Image, Error> {
         disk.document(&record.manifest)?;

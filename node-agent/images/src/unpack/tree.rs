@@ -45,6 +45,9 @@ pub(crate) struct Stats {
     pub(crate) inodes: u64,
     /// Entries left out: devices and attributes that an image may not bring.
     pub(crate) skipped: u64,
+    /// Of those, device nodes.
+    #[serde(default)]
+    pub(crate) devices: u64,
     /// Folders that no entry names but entries lie in.
     pub(crate) implicit: u64,
 }
@@ -151,6 +154,7 @@ impl Tree {
         }
         if entry.kind == Kind::Device {
             self.stats.skipped += 1;
+            self.stats.devices += 1;
             return Ok(());
         }
         let parent = self.parent(&folder, &entry.path)?;
@@ -321,7 +325,7 @@ impl Tree {
         if matches!(kind, FileType::Directory | FileType::CharacterDevice) {
             return Err(refuse());
         }
-        if same(from.as_fd(), &target, parent, name) {
+        if parent::same(from.as_fd(), &target, parent, name) {
             return Ok(());
         }
         // Without AT_SYMLINK_FOLLOW: a link to a symbolic link is one to the link itself.
@@ -482,15 +486,6 @@ fn is(parent: BorrowedFd<'_>, name: &[u8], kind: FileType) -> bool {
 /// Devices are never made here except as whiteouts.
 fn is_whiteout(parent: BorrowedFd<'_>, name: &[u8]) -> bool {
     is(parent, name, FileType::CharacterDevice)
-}
-
-/// Both names are the same file.
-fn same(a: BorrowedFd<'_>, a_name: &[u8], b: BorrowedFd<'_>, b_name: &[u8]) -> bool {
-    let stat = |folder, name| rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
-    match (stat(a, a_name), stat(b, b_name)) {
-        (Ok(a), Ok(b)) => (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino),
-        _ => false,
-    }
 }
 
 fn open_folder(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {

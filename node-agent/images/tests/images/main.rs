@@ -7,6 +7,7 @@ mod archives;
 mod auth;
 mod broken;
 mod build;
+mod damage;
 mod hostile;
 mod layers;
 mod pull;

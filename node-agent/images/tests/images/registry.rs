@@ -239,6 +239,8 @@ impl Node {
         };
         // The machine that runs the tests may have a full disk.
         config.limits.reserve_bytes = 0;
+        // Nor need it have Landlock.
+        config.limits.fenced = false;
         Self { folder, config }
     }
 
