@@ -33,10 +33,11 @@ pub(crate) struct Context {
     pub(crate) builds: Semaphore,
     /// What the config gives to pods; `None` before the engine was told.
     pub(crate) surroundings: watch::Sender<Option<Arc<Surroundings>>>,
-    pub(crate) snapshot: watch::Sender<Arc<Vec<PodStatus>>>,
+    pub(crate) snapshot: watch::Sender<Arc<Vec<Arc<PodStatus>>>>,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) reach: Reach,
-    statuses: Mutex<BTreeMap<String, PodStatus>>,
+    /// By uid. A change of one pod copies none of the others.
+    statuses: Mutex<BTreeMap<String, Arc<PodStatus>>>,
     logs: Mutex<HashMap<LogKey, Arc<watch::Sender<u64>>>>,
 }
 
@@ -89,9 +90,9 @@ impl Context {
     pub(crate) fn publish(&self, uid: &str, status: Option<PodStatus>) {
         let mut statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = match status {
-            Some(status) if statuses.get(uid) == Some(&status) => false,
+            Some(status) if statuses.get(uid).is_some_and(|known| **known == status) => false,
             Some(status) => {
-                statuses.insert(uid.to_owned(), status);
+                statuses.insert(uid.to_owned(), Arc::new(status));
                 true
             }
             None => {
@@ -101,7 +102,7 @@ impl Context {
             }
         };
         if changed {
-            let mut all: Vec<PodStatus> = statuses.values().cloned().collect();
+            let mut all: Vec<Arc<PodStatus>> = statuses.values().cloned().collect();
             all.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
             self.snapshot.send_replace(Arc::new(all));
         }

@@ -140,6 +140,7 @@ impl Engine {
         let engine = Self { context, sandboxes, pods: Arc::default() };
         recover::recover(&engine).await?;
         tokio::spawn(watch_quotas::run(engine.context.clone()));
+        tokio::spawn(crate::logs::budget::run(engine.context.clone()));
         Ok(engine)
     }
 
@@ -216,13 +217,13 @@ impl Engine {
 
     /// The pods as they are now, sorted by namespace and name.
     #[must_use]
-    pub fn snapshot(&self) -> Arc<Vec<PodStatus>> {
+    pub fn snapshot(&self) -> Arc<Vec<Arc<PodStatus>>> {
         self.context.snapshot.borrow().clone()
     }
 
     /// Wakes its holder at each change of the snapshot.
     #[must_use]
-    pub fn watch(&self) -> watch::Receiver<Arc<Vec<PodStatus>>> {
+    pub fn watch(&self) -> watch::Receiver<Arc<Vec<Arc<PodStatus>>>> {
         self.context.snapshot.subscribe()
     }
 

@@ -71,7 +71,7 @@ pub enum Reason {
     Removed,
     /// A running pod was taken over after a restart of the agent.
     Adopted,
-    /// Log lines were given up because VAR is full.
+    /// Log lines were given up because VAR is full, or old ones because all logs together took too much of it.
     LogsDropped,
 }
 

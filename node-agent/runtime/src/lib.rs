@@ -26,6 +26,7 @@ mod cgroup;
 mod container;
 mod context;
 mod device;
+mod disk;
 mod durable;
 mod engine;
 mod lifecycle;

@@ -107,7 +107,7 @@ pub(crate) struct Run {
 }
 
 /// What asks a container to end when nobody says otherwise.
-pub(crate) const SIGTERM: i32 = 15;
+pub(crate) const SIGTERM: i32 = crate::signal::TERM;
 
 fn sigterm() -> i32 {
     SIGTERM

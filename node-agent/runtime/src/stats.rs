@@ -1,5 +1,7 @@
 //! Resource use of containers, read from their cgroups at the moment of asking.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::cgroup::{Cgroup, number_after, pressure_some_avg10};
@@ -61,10 +63,10 @@ pub struct ContainerStats {
 /// Reads the containers of `pods` that run and match. One that ends meanwhile is left out or has zeros.
 pub(crate) fn read(
     context: &Context,
-    pods: &[PodStatus],
+    pods: &[Arc<PodStatus>],
     filter: &StatsFilter,
 ) -> Vec<ContainerStats> {
-    let wanted = |pod: &&PodStatus| {
+    let wanted = |pod: &&Arc<PodStatus>| {
         (filter.namespace.is_empty() || filter.namespace == pod.namespace)
             && (filter.pod.is_empty() || filter.pod == pod.name)
     };

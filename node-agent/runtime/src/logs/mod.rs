@@ -1,5 +1,6 @@
 //! Container logs: pipes to spool to files without losing or doubling a byte, and reading them back.
 
+pub(crate) mod budget;
 mod format;
 mod place;
 mod prune;

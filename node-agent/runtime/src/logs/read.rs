@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
@@ -29,7 +30,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Opens the log of a container of `pods`.
 pub(crate) fn open(
     context: &Context,
-    pods: &[PodStatus],
+    pods: &[Arc<PodStatus>],
     request: &LogRequest,
 ) -> Result<impl Stream<Item = Result<LogLine, LogError>> + Send + use<>, LogError> {
     let namespace =

@@ -1,30 +1,21 @@
-//! How much disk a pod takes, and what happens when that is more than it may. A folder is counted as du(1) counts it; its
-//! contents belong to a container that may change them meanwhile: the count follows no link, leaves the folder never, and
-//! gives up early.
+//! How much disk a pod takes, and what happens when that is more than it may.
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ingot_machine_config::Quantity;
 use ingot_machine_config::v1::pod::Medium;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use tokio::time::Instant;
 
 use super::PodTask;
 use super::live::{Happened, Helper};
 use crate::container::RunPaths;
+use crate::disk;
 use crate::event::Reason;
 use crate::lifecycle;
 
 /// Pause between two looks: the kubelet's.
 const PERIOD: Duration = Duration::from_secs(10);
-
-/// Most entries that are looked at. A folder with more is not counted to its end: what was counted is the answer.
-const ENTRIES_MAX: u64 = 1_000_000;
-
-/// Deepest folder that is looked at.
-const DEPTH_MAX: usize = 256;
 
 /// A pod takes more than it may: the message for people.
 pub(crate) struct Excess(String);
@@ -125,68 +116,8 @@ impl PodTask {
 
 fn first_excess(bounds: &[Bound]) -> Option<Excess> {
     let exceeded = |bound: &&Bound| {
-        bound.folders.iter().map(|folder| bytes_of(folder)).sum::<u64>() > bound.bytes_max
+        let taken = bound.folders.iter().filter_map(|folder| disk::count(folder));
+        taken.map(|taken| taken.bytes).sum::<u64>() > bound.bytes_max
     };
     bounds.iter().find(exceeded).map(|bound| Excess(bound.message.clone()))
-}
-
-/// Bytes on disk of everything below `folder`; 0 when it is not there. Blocks.
-pub(super) fn bytes_of(folder: &Path) -> u64 {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let Ok(root) = rustix::fs::open(folder, flags, Mode::empty()) else { return 0 };
-    let mut total = 0_u64;
-    let mut entries = 0_u64;
-    let mut open: Vec<(OwnedFd, Dir)> = Vec::new();
-    push(&mut open, root);
-    while let Some((fd, dir)) = open.last_mut() {
-        let Some(Ok(entry)) = dir.next() else {
-            open.pop();
-            continue;
-        };
-        let name = entry.file_name();
-        if name == c"." || name == c".." {
-            continue;
-        }
-        entries += 1;
-        if entries > ENTRIES_MAX {
-            break;
-        }
-        let Ok(stat) = rustix::fs::statat(fd.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW) else {
-            continue;
-        };
-        total =
-            total.saturating_add(u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512));
-        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory
-            && let Ok(inner) = rustix::fs::openat(fd.as_fd(), name, flags, Mode::empty())
-            && open.len() < DEPTH_MAX
-        {
-            push(&mut open, inner);
-        }
-    }
-    total
-}
-
-fn push(open: &mut Vec<(OwnedFd, Dir)>, folder: OwnedFd) {
-    if let Ok(dir) = Dir::read_from(&folder) {
-        open.push((folder, dir));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_are_counted_and_links_are_not_followed() {
-        let folder = tempfile::tempdir().unwrap();
-        let big = tempfile::tempdir().unwrap();
-        std::fs::write(big.path().join("big"), vec![1; 1 << 20]).unwrap();
-        std::fs::create_dir_all(folder.path().join("a/b")).unwrap();
-        std::fs::write(folder.path().join("a/b/c"), vec![1; 100_000]).unwrap();
-        std::os::unix::fs::symlink(big.path(), folder.path().join("out")).unwrap();
-        let bytes = bytes_of(folder.path());
-        assert!((100_000..500_000).contains(&bytes), "{bytes}");
-        assert_eq!(bytes_of(&folder.path().join("out")), 0);
-        assert_eq!(bytes_of(&folder.path().join("none")), 0);
-    }
 }

@@ -15,7 +15,7 @@ pub(super) async fn call(
     _: pb::ListPodsRequest,
 ) -> Result<pb::ListPodsResponse, Status> {
     let engine = super::engine(api).await?;
-    Ok(pb::ListPodsResponse { pods: engine.snapshot().iter().map(pod).collect() })
+    Ok(pb::ListPodsResponse { pods: engine.snapshot().iter().map(|status| pod(status)).collect() })
 }
 
 fn pod(pod: &PodStatus) -> pb::Pod {
