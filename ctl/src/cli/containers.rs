@@ -161,6 +161,19 @@ pub enum ImagesCommand {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Write an image as an archive: an OCI layout as a tar, which import takes
+    ///
+    /// It has the same files and names, uncompressed layers, and another id.
+    ///
+    /// Example: ingotctl images export web:1 web.tar
+    Export {
+        /// Tag, digest, id or the beginning of an id
+        #[arg(value_name = "IMAGE")]
+        image: String,
+        /// Archive, "-" for standard output; one that is there is replaced
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
     /// Remove an image with all its names
     Rm {
         /// Tag, digest, id or the beginning of an id

@@ -84,7 +84,8 @@ async fn exec(sandboxes: Sandboxes, request: ExecRequest, io: ExecIo) -> Result<
         }
     };
     let outputs = async {
-        tokio::join!(drain(Some(stdout), output), drain(stderr, errors));
+        // An error is the end too: of a terminal whose last program has left.
+        let _ = tokio::join!(drain(Some(stdout), output), drain(stderr, errors));
         process.wait().await
     };
     let code = until(outputs, feed, resize).await;
@@ -107,10 +108,13 @@ async fn attach(
         }
     };
     let outputs = async {
-        tokio::join!(drain(Some(attached.stdout), output), drain(attached.stderr, errors));
+        tokio::join!(drain(Some(attached.stdout), output), drain(attached.stderr, errors))
     };
-    until(outputs, feed, resize).await;
-    Ok(())
+    // A caller that was cut off is told: else it would look like the end of the container.
+    match until(outputs, feed, resize).await {
+        (Err(cut), _) | (_, Err(cut)) => Err(cut.into()),
+        (Ok(()), Ok(())) => Ok(()),
+    }
 }
 
 async fn port_forward(
@@ -156,11 +160,23 @@ async fn feed(input: Option<Input>, program: Option<impl AsyncWrite + Unpin>) {
 }
 
 /// From the program to the caller. When the caller is gone, what comes is thrown away, so that the program goes on.
-async fn drain(program: Option<impl AsyncRead + Unpin>, output: Option<Output>) {
-    let Some(mut program) = program else { return };
+async fn drain(
+    program: Option<impl AsyncRead + Unpin>,
+    output: Option<Output>,
+) -> std::io::Result<()> {
+    let Some(mut program) = program else { return Ok(()) };
     let mut output = output;
     let mut buffer = vec![0; 16 * 1024];
-    while let Ok(length @ 1..) = program.read(&mut buffer).await {
+    let mut end = Ok(());
+    loop {
+        let length = match program.read(&mut buffer).await {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(error) => {
+                end = Err(error);
+                break;
+            }
+        };
         let bytes = buffer.get(..length).unwrap_or_default();
         if let Some(to) = output.as_mut()
             && (to.write_all(bytes).await.is_err() || to.flush().await.is_err())
@@ -170,5 +186,46 @@ async fn drain(program: Option<impl AsyncRead + Unpin>, output: Option<Output>) 
     }
     if let Some(mut output) = output {
         let _ = output.shutdown().await;
+    }
+    end
+}
+
+#[cfg(test)]
+mod tests {
+    //! What a caller is told when it loses the end of the output.
+
+    use super::*;
+    use std::io;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+    use tokio::io::ReadBuf;
+
+    /// Some bytes, and then an error.
+    struct Cut(bool);
+
+    impl AsyncRead for Cut {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            if self.0 {
+                return Poll::Ready(Err(io::Error::other("cut off")));
+            }
+            self.0 = true;
+            buffer.put_slice(b"bytes");
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_is_cut_off_has_what_came_before_and_learns_why() {
+        let (here, mut there) = tokio::io::duplex(64);
+        let end = drain(Some(Cut(false)), Some(Box::new(here))).await;
+        assert_eq!(end.unwrap_err().to_string(), "cut off");
+        let mut text = String::new();
+        there.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "bytes");
+        assert!(drain(None::<Cut>, None).await.is_ok());
     }
 }

@@ -1,10 +1,24 @@
 //! The two ends of an archive on its way: blocking on this side, a bounded channel of pieces on the other.
 
 use std::io::{self, Read, Write};
+use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 /// Size of a piece that is sent.
 const PIECE: usize = 64 * 1024;
+
+/// A caller who neither sends nor takes a piece for so long is given up: its connection may live for ever, and what it
+/// keeps busy here (a thread, room on the disk) is not its own. A person who is asked something in a pipe answers sooner.
+const STALL_MAX: Duration =
+    if cfg!(test) { Duration::from_millis(20) } else { Duration::from_secs(300) };
+
+/// Waits on a thread that may block, but not for ever.
+fn within<T>(work: impl Future<Output = T>) -> io::Result<T> {
+    let runtime = Handle::try_current().map_err(io::Error::other)?;
+    let limited = async { tokio::time::timeout(STALL_MAX, work).await };
+    runtime.block_on(limited).map_err(|_| io::ErrorKind::TimedOut.into())
+}
 
 /// Reads pieces that come through a channel. The channel's end without an explicit end of the archive is an error.
 pub(crate) struct Reader {
@@ -24,7 +38,7 @@ impl Reader {
 impl Read for Reader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.taken == self.piece.len() && !self.ended {
-            match self.pieces.blocking_recv() {
+            match within(self.pieces.recv())? {
                 Some(Some(piece)) => (self.piece, self.taken) = (piece, 0),
                 Some(None) => self.ended = true,
                 None => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -68,6 +82,6 @@ impl Write for Writer {
             return Ok(());
         }
         let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
-        self.pieces.blocking_send(piece).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        within(self.pieces.send(piece))?.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use std::fs;
-use std::io::Cursor;
+use std::io::{self, Cursor};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use tar::{Archive, Builder, EntryType, Header};
@@ -159,4 +159,28 @@ fn the_kernels_files_are_not_copied() {
     assert!(matches!(packed, Err(CopyError::Kernel { .. })), "{packed:?}");
     let unpacked = unpack(Path::new("/"), Path::new("/proc"), (0, 0), Cursor::new(file("x", b"")));
     assert!(matches!(unpacked, Err(CopyError::Kernel { .. })), "{unpacked:?}");
+}
+
+#[tokio::test]
+async fn a_caller_who_neither_sends_nor_takes_is_given_up() {
+    let (_sender, pieces) = tokio::sync::mpsc::channel(1);
+    let read =
+        tokio::task::spawn_blocking(move || io::Read::read(&mut Reader::new(pieces), &mut [0; 8]));
+    assert_eq!(read.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+    let (pieces, _taken) = tokio::sync::mpsc::channel(1);
+    let write =
+        tokio::task::spawn_blocking(move || io::copy(&mut io::repeat(7), &mut Writer::new(pieces)));
+    assert_eq!(write.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+}
+
+#[tokio::test]
+async fn an_archive_that_ends_without_a_word_was_cut() {
+    let (sender, pieces) = tokio::sync::mpsc::channel(4);
+    sender.send(Some(vec![1, 2])).await.unwrap();
+    drop(sender);
+    let read = tokio::task::spawn_blocking(move || {
+        let mut all = Vec::new();
+        io::Read::read_to_end(&mut Reader::new(pieces), &mut all)
+    });
+    assert_eq!(read.await.unwrap().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
 }

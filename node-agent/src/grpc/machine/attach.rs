@@ -3,15 +3,16 @@
 use super::Messages;
 use super::streams::{self, Answers, ContainerObject};
 use crate::grpc::Api;
+use crate::grpc::status::with_hint;
 use ingot_api::machine::v1 as pb;
-use ingot_runtime::io::{AttachedInput, Attachment, ContainerIo};
+use ingot_runtime::io::{AttachedInput, AttachedOutput, Attachment, ContainerIo};
 use pb::attach_request::Step;
 use pb::attach_response::Output;
 use pb::stream_input::Input as Sent;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 
 pub(super) async fn call(
     api: &Api,
@@ -53,8 +54,8 @@ async fn carry(
     }
     let outputs = async {
         tokio::join!(
-            streams::pump(Some(stdout), &answers, |bytes| answer(Output::Stdout(bytes))),
-            streams::pump(stderr, &answers, |bytes| answer(Output::Stderr(bytes))),
+            show(Some(stdout), &answers, Output::Stdout),
+            show(stderr, &answers, Output::Stderr),
         );
     };
     let input = async {
@@ -66,6 +67,32 @@ async fn carry(
         () = input => {}
         // The container runs on.
         () = answers.closed() => {}
+    }
+}
+
+/// From the container to the caller, until the container ends. A caller who takes it too slowly is told that it was cut
+/// off: else it would look like the end of the container.
+async fn show(
+    from: Option<AttachedOutput>,
+    to: &Answers<pb::AttachResponse>,
+    wrap: impl Fn(Vec<u8>) -> Output,
+) {
+    let Some(mut from) = from else { return };
+    let mut buffer = vec![0; streams::PIECE];
+    loop {
+        let message = match from.read(&mut buffer).await {
+            Ok(0) => return,
+            Ok(count) => Ok(answer(wrap(buffer.get(..count).unwrap_or_default().to_vec()))),
+            Err(error) => Err(with_hint(
+                Code::DataLoss,
+                error.to_string(),
+                "the container runs on and its log is whole: `ingotctl logs`",
+            )),
+        };
+        let last = message.is_err();
+        if to.send(message).await.is_err() || last {
+            return;
+        }
     }
 }
 

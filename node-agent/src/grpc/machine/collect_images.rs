@@ -24,6 +24,9 @@ pub(super) async fn call(
             }
         }
     }
+    if request.unused {
+        store.forget_damaged().await.map_err(|error| refuse(&error))?;
+    }
     store.gc().await.map_err(|error| refuse(&error))?;
     let freed_bytes = before.saturating_sub(store.usage().bytes);
     let message = format!("{} images, {freed_bytes} bytes", removed.len());

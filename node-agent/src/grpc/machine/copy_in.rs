@@ -46,7 +46,13 @@ async fn receive(
     messages: &mut Streaming<pb::CopyInRequest>,
     pieces: &mpsc::Sender<Option<Vec<u8>>>,
 ) -> Result<(), Status> {
-    while let Some(message) = messages.message().await? {
+    loop {
+        // Both are cancel safe.
+        let message = tokio::select! {
+            message = messages.message() => message?,
+            () = pieces.closed() => return Ok(()),
+        };
+        let Some(message) = message else { break };
         let Some(Step::Archive(piece)) = message.step else { continue };
         if pieces.send(Some(piece)).await.is_err() {
             return Ok(());

@@ -45,7 +45,13 @@ async fn receive(
     messages: &mut Streaming<pb::ImportImagesRequest>,
     pieces: &mpsc::Sender<Option<Vec<u8>>>,
 ) -> Result<(), Status> {
-    while let Some(pb::ImportImagesRequest { archive }) = messages.message().await? {
+    loop {
+        // Both are cancel safe.
+        let message = tokio::select! {
+            message = messages.message() => message?,
+            () = pieces.closed() => return Ok(()),
+        };
+        let Some(pb::ImportImagesRequest { archive }) = message else { break };
         if pieces.send(Some(archive)).await.is_err() {
             return Ok(());
         }

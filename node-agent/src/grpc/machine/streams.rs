@@ -18,7 +18,7 @@ const FIRST: Duration = Duration::from_secs(10);
 pub(super) const AHEAD: usize = 4;
 
 /// Bytes in one answer.
-const PIECE: usize = 16 * 1024;
+pub(super) const PIECE: usize = 16 * 1024;
 
 /// Where the answers of one call go.
 pub(super) type Answers<T> = mpsc::Sender<Result<T, Status>>;
@@ -98,7 +98,7 @@ pub(super) async fn pump<T>(
 ) {
     let Some(mut from) = from else { return };
     let mut buffer = vec![0; PIECE];
-    // An error is the end too: of a terminal whose last program has left, or of a reader that was too slow.
+    // An error is the end too: of a terminal whose last program has left.
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
         let bytes = buffer.get(..count).unwrap_or_default().to_vec();
         if to.send(Ok(wrap(bytes))).await.is_err() {
