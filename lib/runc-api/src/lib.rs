@@ -23,6 +23,10 @@ use serde::{Deserialize, Serialize};
 /// Longest request or reply in bytes. Large things (the OCI spec) travel as files.
 pub const MESSAGE_LENGTH_MAX: usize = 128 * 1024;
 
+/// A pipe in the bundle. The container's first process has its end open until it executes the program, and says there why it
+/// could not.
+pub const EXECUTED_FIFO: &str = "executed";
+
 /// What the helper is to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -3,14 +3,17 @@
 
 use std::collections::HashMap;
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context as _;
+use ingot_runc_api::EXECUTED_FIFO;
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{
     Executor as Workload, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
 };
-use rustix::fs::{Access, AtFlags, CWD};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
 
 /// Where programs are looked for when the environment does not say.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -20,10 +23,12 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 pub(crate) struct Executor {
     /// `NAME=value`, as the program gets it.
     environment: Vec<CString>,
+    /// Closed when the program is executed; until then, where to say why it cannot be.
+    executed: Arc<OwnedFd>,
 }
 
 impl Executor {
-    /// Reads the environment beside the spec.
+    /// Reads the environment beside the spec, and makes the pipe there.
     pub(crate) fn new(bundle: &Path) -> anyhow::Result<Self> {
         let bytes = std::fs::read(bundle.join("env")).context("read the environment")?;
         let variables = bytes.split(|byte| *byte == 0).filter(|variable| !variable.is_empty());
@@ -31,7 +36,14 @@ impl Executor {
             .map(CString::new)
             .collect::<Result<_, _>>()
             .context("read the environment")?;
-        Ok(Self { environment })
+        let fifo = bundle.join(EXECUTED_FIFO);
+        rustix::fs::mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+            .context("make the pipe for the reason")?;
+        // For reading too: otherwise it could be opened only while somebody reads.
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let executed = rustix::fs::open(&fifo, flags, Mode::empty())
+            .context("open the pipe for the reason")?;
+        Ok(Self { environment, executed: Arc::new(executed) })
     }
 
     fn path(&self) -> &str {
@@ -72,16 +84,12 @@ fn arguments(spec: &Spec) -> Option<&Vec<String>> {
 
 impl Workload for Executor {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        let words = arguments(spec).ok_or(ExecutorError::InvalidArg)?;
-        let program = words.first().ok_or(ExecutorError::InvalidArg)?;
-        let path = self.find(program).map_err(ExecutorError::Other)?;
-        let words: Result<Vec<CString>, _> =
-            words.iter().map(|word| CString::new(word.as_str())).collect();
-        let words = words.map_err(|_| ExecutorError::InvalidArg)?;
-        // Programs of Rust ignore SIGPIPE, and what is ignored stays so.
-        ingot_linux::exec::default_signals();
-        let error = ingot_linux::exec::replace(&path, &words, &self.environment);
-        Err(ExecutorError::Execution(Box::new(error)))
+        let failed = self.replace(spec);
+        if let Err(error) = &failed {
+            // Nobody reads when the agent is gone; then the exit code is all there is.
+            let _ = rustix::io::write(&self.executed, error.to_string().as_bytes());
+        }
+        failed
     }
 
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
@@ -97,13 +105,30 @@ impl Workload for Executor {
     }
 }
 
+impl Executor {
+    /// Becomes the program; returns only when that is impossible.
+    fn replace(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        let words = arguments(spec).ok_or(ExecutorError::InvalidArg)?;
+        let program = words.first().ok_or(ExecutorError::InvalidArg)?;
+        let path = self.find(program).map_err(ExecutorError::Other)?;
+        let words: Result<Vec<CString>, _> =
+            words.iter().map(|word| CString::new(word.as_str())).collect();
+        let words = words.map_err(|_| ExecutorError::InvalidArg)?;
+        // Programs of Rust ignore SIGPIPE, and what is ignored stays so.
+        ingot_linux::exec::default_signals();
+        let error = ingot_linux::exec::replace(&path, &words, &self.environment);
+        Err(ExecutorError::Other(format!("exec {program:?}: {error}")))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn executor(environment: &[&str]) -> Executor {
         let environment = environment.iter().map(|v| CString::new(*v).unwrap()).collect();
-        Executor { environment }
+        let executed = Arc::new(std::fs::File::open("/dev/null").unwrap().into());
+        Executor { environment, executed }
     }
 
     #[test]
@@ -128,5 +153,26 @@ mod tests {
         let executor = Executor::new(bundle.path()).unwrap();
         assert_eq!(executor.environment[0].as_bytes(), b"A=\xff\xfe\n=");
         assert_eq!(executor.path(), "/bin");
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_execute_is_said_in_the_pipe() {
+        let bundle = tempfile::tempdir().unwrap();
+        std::fs::write(bundle.path().join("env"), b"PATH=/bin\0").unwrap();
+        let script = bundle.path().join("script");
+        std::fs::write(&script, "#!/no/such/interpreter\n").unwrap();
+        let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&script, all).unwrap();
+        let spec: Spec = serde_json::from_value(serde_json::json!({
+            "ociVersion": "1.2.0",
+            "process": { "user": { "uid": 0, "gid": 0 }, "cwd": "/", "args": [script] },
+        }))
+        .unwrap();
+        let executor = Executor::new(bundle.path()).unwrap();
+        assert!(executor.exec(&spec).is_err());
+        let mut said = [0; 512];
+        let length = rustix::io::read(&executor.executed, &mut said).unwrap();
+        let said = String::from_utf8_lossy(&said[..length]).into_owned();
+        assert!(said.contains("script") && said.contains("No such file"), "{said}");
     }
 }

@@ -16,10 +16,13 @@ pub(crate) use io::{Io, Stream, pipe_name};
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ingot_images::Image;
 use ingot_linux::process::Pidfd;
-use ingot_runc_api::{Reply, Request};
+use ingot_runc_api::{EXECUTED_FIFO, Reply, Request};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe;
 
 use crate::cdi::CdiError;
 use crate::cgroup::{Cgroup, CgroupError, settings};
@@ -90,6 +93,9 @@ pub(crate) enum ContainerError {
     /// Starting its program.
     #[error("start the program")]
     Start(#[source] std::io::Error),
+    /// The kernel would not execute its program.
+    #[error("{message}")]
+    NotExecuted { message: String },
     /// Something of it would not go away.
     #[error("remove the container")]
     Remove(#[source] SandboxError),
@@ -232,14 +238,41 @@ pub(crate) fn stop_signal(config: &ContainerConfig, image: &Image) -> i32 {
         .unwrap_or(crate::signal::TERM)
 }
 
+/// Longest time from the order to execute the program until it is. It may lie on a slow disk.
+const EXECUTE_LIMIT: Duration = Duration::from_secs(30);
+
+/// Longest reason that is read.
+const REASON_LENGTH_MAX: u64 = 4096;
+
 /// Step 6. A process that does not wait any more was started before.
 pub(crate) async fn start(context: &Context, id: &str) -> Result<(), ContainerError> {
     use std::io::ErrorKind::{ConnectionRefused, NotFound};
-    let socket = RunPaths::new(context, id).state.join("notify.sock");
-    match tokio::net::UnixStream::connect(&socket).await {
-        Ok(_connection) => Ok(()),
-        Err(e) if matches!(e.kind(), ConnectionRefused | NotFound) => Ok(()),
+    let RunPaths { run, state, .. } = RunPaths::new(context, id);
+    // Before the order is given, so that nothing said is missed.
+    let said = pipe::OpenOptions::new().open_receiver(run.join("bundle").join(EXECUTED_FIFO));
+    match tokio::net::UnixStream::connect(&state.join("notify.sock")).await {
+        Ok(_connection) => {}
+        Err(e) if matches!(e.kind(), ConnectionRefused | NotFound) => return Ok(()),
+        Err(e) => return Err(ContainerError::Start(e)),
+    }
+    match said {
+        Ok(said) => executed(said).await,
         Err(e) => Err(ContainerError::Start(e)),
+    }
+}
+
+/// Waits until the first process has become the program: then its end of the pipe is closed, with nothing said.
+async fn executed(said: pipe::Receiver) -> Result<(), ContainerError> {
+    let mut reason = Vec::new();
+    let mut said = said.take(REASON_LENGTH_MAX);
+    match tokio::time::timeout(EXECUTE_LIMIT, said.read_to_end(&mut reason)).await {
+        Ok(Ok(0)) => Ok(()),
+        Ok(Ok(_)) => Err(ContainerError::NotExecuted {
+            message: String::from_utf8_lossy(&reason).into_owned(),
+        }),
+        Ok(Err(e)) => Err(ContainerError::Start(e)),
+        // Its file system does not answer. It goes on, and its end says what became of it.
+        Err(_) => Ok(()),
     }
 }
 

@@ -11,6 +11,9 @@ use crate::cgroup::{Cgroup, number_after};
 /// Exit code of a run whose end nobody saw.
 pub(crate) const UNKNOWN_EXIT: i32 = 255;
 
+/// Exit code of a run whose program could not be executed.
+const START_ERROR_EXIT: i32 = 128;
+
 /// 64 hex digits nobody has used before.
 pub(crate) fn new_id() -> std::io::Result<String> {
     let mut bytes = [0; 32];
@@ -71,6 +74,12 @@ impl Ending {
         let ended_at = Timestamp::from_nanosecond(i128::from(exit.ended_at_ns));
         let finished_at = ended_at.unwrap_or_else(|_| Timestamp::now());
         Self { code, signal, reason, finished_at }
+    }
+
+    /// Its program could not be executed; code and reason are containerd's, which tools know.
+    pub(crate) fn not_started() -> Self {
+        let finished_at = Timestamp::now();
+        Self { code: START_ERROR_EXIT, signal: 0, reason: "StartError", finished_at }
     }
 
     /// Nobody saw it end.

@@ -126,3 +126,26 @@ fn exchange(
         .map_err(RuncError::Answer)?;
     Ok((reply, received.descriptors))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cve_2021_43784_a_request_that_does_not_fit_is_refused_and_never_cut() {
+        let long = ingot_runc_api::Sandbox {
+            folder: PathBuf::from("/run"),
+            lock: PathBuf::from("/run/lock"),
+            hostname: Some("x".repeat(MESSAGE_LENGTH_MAX)),
+            network: false,
+            ipc: false,
+            pid: None,
+            user: None,
+            sysctls: Vec::new(),
+            tmpfs: Vec::new(),
+        };
+        // The program is never started.
+        let result = run(Path::new("/bin/true"), &Request::Sandbox(long), &[]);
+        assert!(matches!(result, Err(RuncError::TooLong { .. })), "{result:?}");
+    }
+}

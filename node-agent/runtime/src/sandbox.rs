@@ -173,11 +173,27 @@ fn cgroups(
     config: &SandboxConfig,
 ) -> Result<(Cgroup, Option<Cgroup>), CgroupError> {
     let cgroup = cgroup(context, key, config)?;
-    let shares_pids = config.namespaces.pid == NamespaceMode::Pod;
     // In a cgroup of somebody else the name says whose it is.
     let name = if owns_cgroup(config) { "init" } else { key };
-    let first = shares_pids.then(|| cgroup.of_container(name));
+    let first = shares_pids(config).then(|| cgroup.of_container(name));
     Ok((cgroup, first))
+}
+
+/// Whether its containers see each other's processes, and so depend on a first process that is none of theirs.
+pub(crate) fn shares_pids(config: &SandboxConfig) -> bool {
+    config.namespaces.pid == NamespaceMode::Pod
+}
+
+/// Pid and start time of the first process of a pod that shares one PID namespace; `None` when it has ended, and with it
+/// every process of the pod.
+pub(crate) fn first_process(
+    context: &Context,
+    key: &str,
+    config: &SandboxConfig,
+) -> Option<(i32, u64)> {
+    let (_, first) = cgroups(context, key, config).ok()?;
+    let pid = first?.text("cgroup.procs").lines().next()?.parse().ok()?;
+    Some((pid, ingot_linux::process::start_time(pid).ok()?))
 }
 
 fn request(

@@ -70,8 +70,9 @@ pub(crate) enum Begin {
     TakenOver,
 }
 
-/// A container's first process ended; `None` when PID 1 has lost its exit.
+/// The first process of a container, or of the sandbox, ended; `None` when PID 1 has lost its exit.
 pub(crate) struct Ended {
+    /// Of the container, or of the sandbox.
     id: String,
     exit: Option<Exit>,
 }
@@ -103,6 +104,8 @@ struct Live {
     /// Keeps its images.
     _holds: Vec<Hold>,
     stop: Option<Stop>,
+    /// Why its program could not be executed.
+    start_error: Option<String>,
     stoppers: Vec<Reply<()>>,
     removers: Vec<Reply<()>>,
 }
@@ -291,7 +294,14 @@ impl Live {
     fn new(context: &Context, container: Arc<Container>) -> Self {
         let images = [&container.image].into_iter().chain(container.mounted.values());
         let _holds = images.filter_map(|image| context.images().hold(&image.id)).collect();
-        Self { container, _holds, stop: None, stoppers: Vec::new(), removers: Vec::new() }
+        Self {
+            container,
+            _holds,
+            stop: None,
+            start_error: None,
+            stoppers: Vec::new(),
+            removers: Vec::new(),
+        }
     }
 
     /// Changes the container; whoever has it already keeps what it was.

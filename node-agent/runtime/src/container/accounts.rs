@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn cve_2026_47262_an_account_file_without_end_is_refused() {
+    fn cve_2025_4437_cve_2026_47262_an_account_file_without_end_is_refused() {
         let (_folder, layers) = layers(&["top"]);
         let file = std::fs::File::create(layers[0].join("etc/group")).unwrap();
         // Sparse: as cheap for the attacker as that.

@@ -68,9 +68,16 @@ impl PodTask {
         let Some(run) = run.filter(|run| run.id == id) else { return };
         self.drain(index, id).await;
         let (killed, whose_limit) = self.killed_for_memory(id);
-        let ending = Ending::new(exit, killed);
+        let start_error = self.live.get_mut(index).and_then(|live| live.start_error.take());
+        let ending = match start_error {
+            Some(_) => Ending::not_started(),
+            None => Ending::new(exit, killed),
+        };
         let mut record = exit_record(&run, &ending);
-        record.message = self.last_words(index, &run, ending.code != 0).await;
+        record.message = match start_error {
+            Some(message) => message,
+            None => self.last_words(index, &run, ending.code != 0).await,
+        };
         if exit.is_none() && record.message.is_empty() {
             record.message = "PID 1 does not know how it ended".to_owned();
         }

@@ -47,6 +47,8 @@ pub(super) struct Live {
     pub(super) fetching: Option<Helper>,
     /// They are there: what the next start takes.
     pub(super) fetched: Option<Images>,
+    /// Why its program could not be executed.
+    pub(super) start_error: Option<String>,
     /// It is being stopped.
     pub(super) stop: Option<Stop>,
     /// The hook after its start is under way.

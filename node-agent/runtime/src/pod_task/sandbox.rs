@@ -68,6 +68,11 @@ impl PodTask {
         let failed = |e: &dyn std::error::Error| {
             Trouble::new("FailedCreatePodSandBox", Reason::SandboxFailed, e)
         };
+        if self.sandbox().is_some() && self.has_lost_its_first_process() {
+            let message = "its first process was ended, and every process with it; it is made anew";
+            self.event(Reason::SandboxFailed, Severity::Warning, None, message.to_owned());
+            self.record.sandbox = None;
+        }
         if let Some(present) = self.sandbox() {
             // The node's resolvers may have changed since the last container started.
             let config = self.sandbox_config();
@@ -98,6 +103,13 @@ impl PodTask {
             sandbox.ips = ips;
         }
         self.save(Survives::Kill).await.map_err(|e| failed(&e))
+    }
+
+    /// Whether no process can be made any more in the PID namespace that its containers share.
+    fn has_lost_its_first_process(&self) -> bool {
+        let config = self.sandbox_config();
+        sandbox::shares_pids(&config)
+            && sandbox::first_process(&self.context, &self.record.pod.uid, &config).is_none()
     }
 
     /// Makes the volumes, and the file for the last words of the run `id`.
@@ -154,6 +166,7 @@ impl PodTask {
             owner: Owner { root: 0, group: self.pod.spec.security_context.fs_group },
             message: None,
             spec: self.pod.spec.clone(),
+            source: self.pod.source,
         })
     }
 

@@ -143,7 +143,9 @@ impl PodTask {
         self.expect_end(index, id.to_owned(), exit);
         // From here on the run counts; what goes wrong shows in its exit.
         if let Err(error) = container::start(&context, id).await {
-            tracing::error!(id, error = chain(&error), "start container");
+            if let Some(live) = self.live.get_mut(index) {
+                live.start_error = Some(chain(&error));
+            }
             self.kill(index);
         }
         let message = format!("started as process {pid}, attempt {attempt}");

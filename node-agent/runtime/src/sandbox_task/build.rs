@@ -1,7 +1,8 @@
 //! Making the sandbox itself, and changing its limits.
 
-use super::SandboxTask;
+use super::{Ended, SandboxTask};
 use crate::config::{NamespaceMode, Resources};
+use crate::pid1::Pid1Error;
 use crate::report::chain;
 use crate::sandbox;
 use crate::sandboxes::{CallError, Lifecycle, SandboxPhase};
@@ -27,10 +28,42 @@ impl SandboxTask {
         self.sandbox.ips = built.map_err(|e| CallError::failed("make the sandbox", &e))?;
         self.sandbox.phase = SandboxPhase::Ready;
         self.records.save(&self.sandbox).map_err(|e| save(&e))?;
+        let lives = self.watch_first_process().await;
+        if !lives.map_err(|e| CallError::failed("watch the first process of the pod", &e))? {
+            return Err(CallError::Failed("the first process of the pod has ended".to_owned()));
+        }
         let view = self.publish();
         self.shared.tell(&id, Lifecycle::Created, view.clone());
         self.shared.tell(&id, Lifecycle::Started, view);
         Ok(())
+    }
+
+    /// Has the end of the process that a shared PID namespace depends on come in as a message. False when it has ended.
+    ///
+    /// # Errors
+    /// When PID 1 does not answer.
+    pub(super) async fn watch_first_process(&self) -> Result<bool, Pid1Error> {
+        let (id, config) = (&self.sandbox.id, &self.sandbox.config);
+        if !sandbox::shares_pids(config) {
+            return Ok(true);
+        }
+        let Some(process) = sandbox::first_process(&self.context, id, config) else {
+            return Ok(false);
+        };
+        let pid1 = self.context.pid1.clone();
+        let Some(exit) = pid1.watch(process).await? else { return Ok(false) };
+        let (id, ended) = (id.clone(), self.ended_tx.clone());
+        tokio::spawn(async move {
+            // An error: the connection to PID 1 is gone; the next agent looks again.
+            let Ok(exit) = exit.await else { return };
+            // Fails only when the task is gone, which then has no use for it.
+            let _ = ended.send(Ended { id, exit: Some(exit) }).await;
+            // Nothing is lost with it: whether the process lives is seen from its cgroup.
+            if let Err(error) = pid1.acknowledge_exit(process).await {
+                tracing::warn!(error = chain(&error), "acknowledge the end of a pod's first process");
+            }
+        });
+        Ok(true)
     }
 
     /// It could not be made: tells all who wait, and has what was made taken away. Until that is done the task goes on,

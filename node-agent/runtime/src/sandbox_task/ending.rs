@@ -205,9 +205,17 @@ impl SandboxTask {
         container::cgroup(&self.context, &self.sandbox.id, &self.sandbox.config, id)
     }
 
-    /// A container's first process has ended.
+    /// A first process has ended.
     pub(super) async fn take_end(&mut self, ended: Ended) {
         let Ended { id, exit } = ended;
+        if id == self.sandbox.id {
+            if self.sandbox.is_ready() {
+                // The kernel has killed all others with it, and lets none be made.
+                tracing::warn!(id, "the first process of a pod was ended; the pod is over");
+                self.want(SandboxPhase::NotReady);
+            }
+            return;
+        }
         // Told twice, as PID 1 repeats itself to be safe.
         let Some(process) = self.find(&id).and_then(|live| live.container.process()) else {
             return;
@@ -226,10 +234,11 @@ impl SandboxTask {
                 tracing::warn!(id, dropped, "bytes of its output could not be written");
             }
         }
-        let ending = Ending::new(exit, memory);
-        let message = match exit {
-            Some(_) => String::new(),
-            None => "nobody saw how it ended".to_owned(),
+        let start_error = self.find(&id).and_then(|live| live.start_error.take());
+        let (ending, message) = match (start_error, exit) {
+            (Some(message), _) => (Ending::not_started(), message),
+            (None, Some(_)) => (Ending::new(exit, memory), String::new()),
+            (None, None) => (Ending::new(exit, memory), "nobody saw how it ended".to_owned()),
         };
         self.record_end(&id, &ending, &message);
         self.acknowledge_when_on_disk(&id, process);

@@ -204,8 +204,12 @@ impl SandboxTask {
         let view = self.publish();
         self.shared.tell(&id, Lifecycle::Started, view);
         if let Err(error) = started {
+            let error = CallError::failed("start the container", &error);
+            if let Some(live) = self.find(&id) {
+                live.start_error = Some(error.to_string());
+            }
             self.kill(&id);
-            return Err(CallError::failed("start the container", &error));
+            return Err(error);
         }
         Ok(())
     }

@@ -32,6 +32,7 @@ impl SandboxTask {
             // It never counted, so nobody knows it.
             SandboxPhase::Creating => SandboxPhase::Removing,
             SandboxPhase::Ready if !self.is_current() => SandboxPhase::NotReady,
+            SandboxPhase::Ready if !self.watch_first_process().await? => SandboxPhase::NotReady,
             phase => phase,
         };
         if phase != self.sandbox.phase {

@@ -64,7 +64,7 @@ fn verbs_are_used_with_the_versions_that_have_them_and_unless_switched_off() {
 }
 
 #[test]
-fn a_type_that_leads_out_of_the_folder_of_programs_is_refused() {
+fn cve_2021_20206_a_type_that_leads_out_of_the_folder_of_programs_is_refused() {
     for kind in ["../bin/x", "/bin/x", "a/b", "..", ".", "", "-x", "x y", "x\\u0000"] {
         let text = format!(r#"{{"cniVersion": "1.0.0", "name": "n", "type": "{kind}"}}"#);
         assert!(parse_text(&text).is_err(), "{kind:?} was taken");
