@@ -3,6 +3,7 @@
 
 mod agent_crash;
 mod api;
+mod attacks;
 mod boot;
 mod churn;
 mod config;
@@ -13,6 +14,7 @@ mod critest;
 mod density;
 mod exec;
 mod hardening;
+mod isolation;
 mod network;
 mod pods;
 mod pods_full;
@@ -89,6 +91,8 @@ enum Kind {
     CriCrash,
     CriLimits,
     Exec,
+    Isolation,
+    Attacks,
 }
 
 impl Suite {
@@ -124,6 +128,8 @@ impl Suite {
                 | Kind::CriCrash
                 | Kind::CriLimits
                 | Kind::Exec
+                | Kind::Isolation
+                | Kind::Attacks
         )
     }
 }
@@ -199,6 +205,16 @@ pub const SUITES: &[Suite] = &[
         kind: Kind::Exec,
     },
     Suite {
+        name: "isolation",
+        about: "what containers can do, what they cannot, and who of them sees whom",
+        kind: Kind::Isolation,
+    },
+    Suite {
+        name: "attacks",
+        about: "the attacks of known weaknesses of other runtimes do nothing here",
+        kind: Kind::Attacks,
+    },
+    Suite {
         name: "density",
         about: "many pods on a small node, and what they cost",
         kind: Kind::Density,
@@ -250,6 +266,8 @@ pub async fn run(context: &Context, names: &[String], report: &Report) {
                 Kind::CriCrash => Box::pin(cri_crash::run(context, &report)).await,
                 Kind::CriLimits => Box::pin(cri_limits::run(context, &report)).await,
                 Kind::Exec => Box::pin(exec::run(context, &report)).await,
+                Kind::Isolation => Box::pin(isolation::run(context, &report)).await,
+                Kind::Attacks => Box::pin(attacks::run(context, &report)).await,
                 Kind::Crictl => Box::pin(crictl::run(context, &report)).await,
                 Kind::Critest => Box::pin(critest::run(context, &report)).await,
                 _ => {}

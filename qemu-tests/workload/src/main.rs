@@ -26,6 +26,8 @@ const USAGE: &str = "usage: workload COMMAND
   sleep                       do nothing
   write PATH TEXT             write a line to a file
   fill PATH MIB               write a large file
+  allocate PATH BYTES         make a file with so much room of its own
+  exchange A B                exchange two names with each other, again and again
   cat PATH                    wait for a file to have a line, and print it
   serve PORT                  answer every HTTP request with a greeting
   get HOST:PORT PATH          print the answer of an HTTP server
@@ -93,6 +95,8 @@ fn run(words: &[&str]) -> anyhow::Result<i32> {
         ["sleep"] => resources::sleep(),
         ["write", path, text] => text::write(path, text),
         ["fill", path, mebibytes] => text::fill(path, number(mebibytes)?),
+        ["allocate", path, bytes] => text::allocate(path, number(bytes)?),
+        ["exchange", a, b] => text::exchange(a, b),
         ["cat", path] => text::cat(path),
         ["serve", port] => network::serve(number(port)?),
         ["get", server, path] => network::get(server, path),

@@ -95,6 +95,25 @@ pub(crate) fn fill(path: &str, mebibytes: u64) -> anyhow::Result<i32> {
     Ok(0)
 }
 
+/// Makes a file with room of its own, which is taken from the file system at once.
+pub(crate) fn allocate(path: &str, bytes: u64) -> anyhow::Result<i32> {
+    let file = std::fs::File::create(path).with_context(|| format!("create {path}"))?;
+    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)
+        .with_context(|| format!("allocate {bytes} bytes for {path}"))?;
+    println!("allocated {bytes}");
+    Ok(0)
+}
+
+/// Exchanges two names with each other as fast as it can: whoever looks twice sees two things.
+pub(crate) fn exchange(a: &str, b: &str) -> anyhow::Result<i32> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    println!("exchanging {a} and {b}");
+    loop {
+        renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE)
+            .with_context(|| format!("exchange {a} and {b}"))?;
+    }
+}
+
 /// Waits for a file to have a whole line, and prints it.
 pub(crate) fn cat(path: &str) -> anyhow::Result<i32> {
     loop {

@@ -11,6 +11,7 @@ use ingot_image_builder::progress::{Progress, Silent};
 use ingot_image_builder::tools::{Lock, LockMode, Package, Tools};
 
 use super::cri_tools::CriTools;
+use super::hostile;
 use super::oci::{Compression, Files, Layer, Layout, Start};
 use crate::workspace;
 
@@ -34,7 +35,7 @@ const PACKAGES: &[&str] = &[
 const LARGE_LAYER_MIB: u64 = 90;
 
 /// Changes whenever the recipes below do.
-const VERSION: u32 = 6;
+const VERSION: u32 = 7;
 
 /// Users of all images: those that critest asks for by name.
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www-data:/var/www:/bin/false\n\
@@ -153,6 +154,7 @@ impl Parts {
         self.web_servers(layout, &base)?;
         self.users(layout, busybox)?;
         numbered(layout, &base)?;
+        hostile::write(layout, &base)?;
         self.small(layout)?;
         if let Some(system) = &self.large {
             large(layout, system)?;

@@ -163,6 +163,12 @@ pub(crate) struct Start<'a> {
     pub(crate) entrypoint: &'a [&'a str],
     /// More words.
     pub(crate) command: &'a [&'a str],
+    /// Where it starts; the root when nothing is said.
+    pub(crate) working_dir: &'a str,
+    /// Paths that the image says hold data of their own.
+    pub(crate) volumes: &'a [&'a str],
+    /// What is written on the image.
+    pub(crate) labels: &'a [(&'a str, &'a str)],
 }
 
 /// An OCI image layout that is being written.
@@ -200,6 +206,8 @@ impl Layout {
         layers: &[Layer],
         start: &Start<'_>,
     ) -> anyhow::Result<()> {
+        let volumes: BTreeMap<_, _> = start.volumes.iter().map(|path| (path, json!({}))).collect();
+        let labels: BTreeMap<_, _> = start.labels.iter().copied().collect();
         let config = json!({
             "architecture": "amd64",
             "os": "linux",
@@ -209,7 +217,9 @@ impl Layout {
                 "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
                 "Entrypoint": start.entrypoint,
                 "Cmd": start.command,
-                "WorkingDir": "/",
+                "WorkingDir": if start.working_dir.is_empty() { "/" } else { start.working_dir },
+                "Volumes": volumes,
+                "Labels": labels,
             },
             "rootfs": {
                 "type": "layers",

@@ -1,0 +1,126 @@
+//! Limits whose effect needs more than one container, or something of the node: huge pages, swap, shares of the processor.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+
+use super::bench::{Bench, limits, mount, tools};
+use crate::cri::v1;
+use crate::machine::Machine;
+use crate::report::Report;
+use crate::wait;
+
+/// Something becomes true, in emulation on a busy host.
+const LIMIT: Duration = Duration::from_secs(180);
+
+const MIB: i64 = 1 << 20;
+
+pub(super) async fn run(machine: &mut Machine, bench: &mut Bench, report: &Report) {
+    report
+        .check("a container gets no more huge pages than it may have", machine, async |_| {
+            huge_pages(bench).await
+        })
+        .await;
+    report
+        .check("a container swaps as much as it may, and no more", machine, async |_| {
+            swap(bench).await
+        })
+        .await;
+    report
+        .check("containers share a processor as they were asked to", machine, async |_| {
+            shares(bench).await
+        })
+        .await;
+}
+
+async fn huge_pages(bench: &mut Bench) -> anyhow::Result<()> {
+    bench
+        .on_node(
+            "echo 8 >/proc/sys/vm/nr_hugepages && mkdir -p /node/var/isolation/huge && \
+             mount -t hugetlbfs none /node/var/isolation/huge",
+        )
+        .await?;
+    let pod = bench.pod(|_| {}).await?;
+    let id = bench
+        .run(&pod, |it| {
+            let limit = v1::HugepageLimit { page_size: "2MB".to_owned(), limit: 4 << 20 };
+            limits(it).hugepage_limits = vec![limit];
+            it.mounts = vec![tools(), mount("/var/isolation/huge", "/huge")];
+        })
+        .await?;
+    let script = "/tools/workload allocate /huge/four 4194304 && /tools/workload allocate /huge/more 2097152; \
+                  awk '/^max/ {print ($2 > 0)}' /sys/fs/cgroup/hugetlb.2MB.events; rm /huge/*";
+    let seen = bench.shell(&id, &format!("{{ {script}; }} 2>&1")).await?;
+    let right = seen.starts_with("allocated 4194304\nworkload: ") && seen.ends_with("\n1");
+    ensure!(right, "{seen:?}");
+    bench.cri.remove_sandbox(&pod.id).await?;
+    bench
+        .on_node("umount /node/var/isolation/huge; echo 0 >/proc/sys/vm/nr_hugepages")
+        .await
+        .map(drop)
+}
+
+async fn swap(bench: &mut Bench) -> anyhow::Result<()> {
+    bench
+        .on_node(
+            "cd /node/var/isolation && dd if=/dev/zero of=swap bs=1M count=64 2>/dev/null && chmod 600 swap && \
+             mkswap swap >/dev/null && swapon swap",
+        )
+        .await?;
+    let pod = bench.pod(|_| {}).await?;
+    let mut made = Vec::new();
+    for swap in [24, 0] {
+        let ask = |it: &mut v1::ContainerConfig| {
+            limits(it).memory_limit_in_bytes = 24 * MIB;
+            limits(it).memory_swap_limit_in_bytes = (24 + swap) * MIB;
+            it.mounts = vec![tools()];
+            let words = "/tools/workload hog 36 & wait";
+            it.command = ["sh", "-c", words].map(str::to_owned).to_vec();
+        };
+        made.push(bench.run(&pod, ask).await?);
+    }
+    let [with, without] = made.as_slice() else { anyhow::bail!("two containers") };
+    wait::until("the container to swap", LIMIT, async || {
+        let text = bench.shell(with, "cat /sys/fs/cgroup/memory.swap.current").await?;
+        let swapped: i64 = text.parse().context("a number")?;
+        ensure!(swapped <= 24 * MIB, "{swapped} bytes are swapped");
+        Ok((swapped >= 10 * MIB).then_some(()))
+    })
+    .await?;
+    let ended = wait::until("the container without swap to be ended", LIMIT, async || {
+        let status = bench.cri.status(without).await?;
+        Ok((status.state() == v1::ContainerState::ContainerExited).then_some(status))
+    })
+    .await?;
+    ensure!(ended.reason == "OOMKilled", "{ended:?}");
+    let goes_on = bench.cri.status(with).await?;
+    ensure!(goes_on.state() == v1::ContainerState::ContainerRunning, "{goes_on:?}");
+    bench.cri.remove_sandbox(&pod.id).await?;
+    bench.on_node("swapoff /node/var/isolation/swap && rm /node/var/isolation/swap").await.map(drop)
+}
+
+/// Two containers that want all of one processor get it in the ratio of their shares.
+async fn shares(bench: &mut Bench) -> anyhow::Result<()> {
+    let pod = bench.pod(|_| {}).await?;
+    let mut processes = Vec::new();
+    for shares in [2048, 512] {
+        let ask = |it: &mut v1::ContainerConfig| {
+            limits(it).cpu_shares = shares;
+            limits(it).cpuset_cpus = "0".to_owned();
+            it.command = ["sh", "-c", "while :; do :; done"].map(str::to_owned).to_vec();
+        };
+        let id = bench.run(&pod, ask).await?;
+        processes.push(bench.cri.process_id(&id).await?);
+    }
+    let [more, less] = processes.as_slice() else { anyhow::bail!("two containers") };
+    let script = format!(
+        "use() {{ awk '/^usage_usec/ {{print $2}}' /node/sys/fs/cgroup/$(cut -d: -f3 /proc/$1/cgroup)/cpu.stat; }}; \
+         a=$(use {more}); b=$(use {less}); sleep 8; echo $(($(use {more}) - a)) $(($(use {less}) - b))"
+    );
+    let seen = bench.on_node(&script).await?;
+    let used: Vec<f64> = seen.split(' ').filter_map(|word| word.parse().ok()).collect();
+    let [more, less] = used.as_slice() else { anyhow::bail!("two numbers, not {seen:?}") };
+    let ratio = more / less.max(1.0);
+    ensure!((3.0..=5.0).contains(&ratio), "{more} to {less} us: {ratio:.2}, not 4");
+    bench.cri.remove_sandbox(&pod.id).await
+}
