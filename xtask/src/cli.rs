@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{bench, check, demo, image, setup, test};
+use crate::{bench, check, demo, image, kubernetes, setup, test};
 
 /// Every chore of the Ingot repository.
 #[derive(Debug, Parser)]
@@ -20,6 +20,8 @@ pub(crate) enum Command {
     Setup(setup::Args),
     /// Build a disk image.
     Image(image::Args),
+    /// Compile upstream's Kubernetes to the one program that images with --kubernetes hold.
+    Kubernetes(kubernetes::Args),
     /// Build, boot and try a node: the whole thing in one command.
     Demo(demo::Args),
     /// Run the tests, those in QEMU included.

@@ -6,7 +6,9 @@ mod bench;
 mod check;
 mod cli;
 mod demo;
+mod go;
 mod image;
+mod kubernetes;
 mod setup;
 mod test;
 mod tidy;
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         cli::Command::Setup(args) => setup::run(&args),
         cli::Command::Image(args) => image::run(&args),
+        cli::Command::Kubernetes(args) => kubernetes::run(&args),
         cli::Command::Demo(args) => demo::run(&args),
         cli::Command::Test(args) => test::run(&args),
         cli::Command::Check(args) => check::run(&args),

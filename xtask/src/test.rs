@@ -186,10 +186,17 @@ fn reproducible(args: &Args, report: &Report) {
     if !args.full && args.names.is_empty() {
         return report.skip(name, "takes long; run with --full or by its name");
     }
-    let begin = Instant::now();
-    match image::build_twice(PROFILE) {
+    let judge = |name, begin, result: anyhow::Result<()>| match result {
         Ok(()) => report.passed(name, begin),
         Err(error) => report.failed(name, begin, &error),
+    };
+    judge(name, Instant::now(), image::build_twice(PROFILE, None));
+    let name = "the same image with Kubernetes twice";
+    let begin = Instant::now();
+    match crate::kubernetes::ensure() {
+        Ok(built) => judge(name, begin, image::build_twice(PROFILE, Some(built))),
+        Err(error) if std::env::var_os("CI").is_some() => report.failed(name, begin, &error),
+        Err(error) => report.skip(name, &format!("Kubernetes cannot be built: {error:#}")),
     }
 }
 
