@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -10,11 +11,16 @@ use crate::artifacts::Artifacts;
 use crate::credentials::Credentials;
 use crate::cri::RELAY_PORT;
 use crate::documents;
+use crate::leaks;
 use crate::machine::{Firmware, Machine, MachineBuilder};
 use crate::registry::Registry;
+use crate::wait;
 
 /// Where a node's CRI listens.
 pub const SOCKET: &str = "/run/ingot/cri.sock";
+
+/// From a kill until another agent answers: only there so that a dead node ends the test.
+const RETURN_LIMIT: Duration = Duration::from_secs(180);
 
 /// The description of such a node, and the registry, which must live as long as the node pulls.
 pub fn builder(
@@ -45,4 +51,15 @@ pub async fn boot(
     let mut machine = builder.memory_mib(memory_mib).boot().await?;
     machine.wait_running().await.context("boot a node for the CRI")?;
     Ok((machine, registry))
+}
+
+/// Sends the agent SIGKILL, and waits for another process to answer.
+pub async fn kill_agent(machine: &Machine) -> anyhow::Result<()> {
+    let before = leaks::agent(&mut machine.api()?).await?;
+    machine.api()?.kill_service("ingotd").await?;
+    wait::until("the agent to come back", RETURN_LIMIT, async || {
+        let now = leaks::agent(&mut machine.api()?).await?;
+        Ok((now != before).then_some(()))
+    })
+    .await
 }

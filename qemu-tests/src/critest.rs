@@ -19,6 +19,11 @@ const PREPARE: &str = "mkdir -p /run/critest; grep -q ' /sys/kernel/security ' /
                        mount -t securityfs securityfs /sys/kernel/security; exec sleep 100000";
 /// How often a running shard is asked for.
 const POLL: Duration = Duration::from_secs(2);
+/// A call of ours that fails because somebody killed the runtime succeeds within this time.
+const AGAIN_LIMIT: Duration = Duration::from_secs(180);
+/// Where the go-between listens that asks again what a killed runtime did not answer, and where it keeps its account.
+pub const RETRY_SOCKET: &str = "/run/critest/retry.sock";
+const RETRY_LOG: &str = "/run/critest/retry.log";
 
 /// Part of the specs, run one after the other by one critest.
 #[derive(Debug, Clone)]
@@ -47,6 +52,8 @@ pub struct Spec {
     pub outcome: Outcome,
     /// Seconds it took, by the machine's clock.
     pub seconds: u64,
+    /// How often it was begun.
+    pub attempts: u32,
 }
 
 /// How a spec ended.
@@ -94,7 +101,16 @@ impl Runner {
         let command = self.command(shard, &report);
         let ended = self.command_to_end(&shard.name, &command, limit).await;
         // What it wrote tells more than that it did not end.
-        let text = self.tool(&["cat", &report]).await;
+        let text = match ended {
+            Err(_) => self.tool(&["cat", &report]).await,
+            // Asked again for the runs in which the runtime is killed.
+            Ok(_) => {
+                wait::until("critest's report", AGAIN_LIMIT, async || {
+                    self.tool(&["cat", &report]).await.map(Some)
+                })
+                .await
+            }
+        };
         let code = ended?;
         let text = text.with_context(|| format!("critest ended with {code} and left no report"))?;
         specs(&text)
@@ -108,11 +124,8 @@ impl Runner {
         command: &str,
         limit: Duration,
     ) -> anyhow::Result<i32> {
+        let id = self.begin(name, command).await?;
         let mut cri = self.cri.clone();
-        let command = format!("export TMPDIR={FOLDER}; {command}");
-        let config = container(name, &["sh", "-c", &command]);
-        let id = cri.create(&self.sandbox, &config, &self.config).await?;
-        cri.start(&id).await?;
         wait::until(&format!("{name} to end"), limit, async || {
             tokio::time::sleep(POLL).await;
             let status = cri.status(&id).await?;
@@ -120,6 +133,45 @@ impl Runner {
             Ok(ended.then_some(status.exit_code))
         })
         .await
+    }
+
+    /// Starts a shell's command in a container called `name`; the container's id.
+    async fn begin(&self, name: &str, command: &str) -> anyhow::Result<String> {
+        let command = format!("export TMPDIR={FOLDER}; {command}");
+        let config = container(name, &["sh", "-c", &command]);
+        // Either call may be interrupted by a kill, and both may be repeated.
+        wait::until(&format!("{name} to be started"), AGAIN_LIMIT, async || {
+            let mut cri = self.cri.clone();
+            let id = cri.create(&self.sandbox, &config, &self.config).await?;
+            if cri.status(&id).await?.state() == v1::ContainerState::ContainerCreated {
+                cri.start(&id).await?;
+            }
+            Ok(Some(id))
+        })
+        .await
+    }
+
+    /// Starts the go-between, and has everything that is run from now on use it.
+    pub async fn ask_again(&mut self) -> anyhow::Result<()> {
+        let command = format!("exec cri-retry {RETRY_SOCKET} {} {RETRY_LOG}", self.socket);
+        self.begin("retry", &command).await?;
+        wait::until("the go-between to listen", AGAIN_LIMIT, async || {
+            self.tool(&["test", "-S", RETRY_SOCKET]).await.map(Some)
+        })
+        .await?;
+        RETRY_SOCKET.clone_into(&mut self.socket);
+        Ok(())
+    }
+
+    /// How many calls the go-between asked again, by the call's name.
+    pub async fn asked_again(&self) -> anyhow::Result<BTreeMap<String, usize>> {
+        let text = self.tool(&["cat", RETRY_LOG]).await?;
+        let mut counts = BTreeMap::new();
+        for line in text.lines() {
+            let call = line.rsplit('/').next().unwrap_or_default();
+            *counts.entry(call.to_owned()).or_default() += 1;
+        }
+        Ok(counts)
     }
 
     /// Runs a shell's command to its end, and returns what it printed; an error carries what it complained of.
@@ -194,6 +246,8 @@ struct SpecReport {
     #[serde(default)]
     run_time: u64,
     #[serde(default)]
+    num_attempts: u32,
+    #[serde(default)]
     failure: Option<Failure>,
 }
 
@@ -237,6 +291,7 @@ fn specs(report: &str) -> anyhow::Result<Vec<Spec>> {
             name: words.join(" "),
             outcome,
             seconds: one.run_time / 1_000_000_000,
+            attempts: one.num_attempts,
         });
     }
     ensure!(!found.is_empty(), "critest ran no spec");
@@ -284,7 +339,7 @@ mod tests {
         let report = r#"[{"SpecReports": [
             {"LeafNodeType": "BeforeSuite", "State": "passed"},
             {"ContainerHierarchyTexts": ["[k8s.io] Streaming", "runtime should"], "LeafNodeType": "It",
-             "LeafNodeText": "exec", "State": "passed", "RunTime": 2500000000},
+             "LeafNodeText": "exec", "State": "passed", "RunTime": 2500000000, "NumAttempts": 3},
             {"ContainerHierarchyTexts": ["[k8s.io] Streaming"], "LeafNodeType": "It", "LeafNodeText": "attach",
              "State": "failed", "Failure": {"Message": "no\n", "Location": {"FileName": "a/streaming.go", "LineNumber": 7}}},
             {"ContainerHierarchyTexts": null, "LeafNodeType": "It", "LeafNodeText": "x", "State": "skipped",
@@ -294,6 +349,7 @@ mod tests {
         let specs = specs(report).expect("a report");
         assert_eq!(specs.len(), 3, "{specs:?}");
         assert_eq!((specs[0].group.as_str(), specs[0].seconds), ("Streaming", 2));
+        assert_eq!(specs[0].attempts, 3);
         assert_eq!(specs[0].name, "runtime should exec");
         assert_eq!(specs[1].outcome, Outcome::Failed("failed: no (streaming.go:7)".to_owned()));
         assert!(matches!(&specs[2].outcome, Outcome::Skipped(why) if why.contains("not here")));

@@ -23,6 +23,21 @@ pub fn with_mirror(machine: &str, url: &str) -> String {
     )
 }
 
+/// A machine document that asks a name server on the node itself.
+#[must_use]
+pub fn with_own_name_server(machine: &str) -> String {
+    machine.replacen("network:\n", "network:\n  dns:\n    servers: [127.0.0.1]\n", 1)
+}
+
+/// The section of a registry that is spoken with in a way of its own: with an authority (PEM), a user and a password.
+#[must_use]
+pub fn registry_host(host: &str, ca: &str, user: &str, password: &str) -> String {
+    let ca: String = ca.lines().map(|line| format!("        {line}\n")).collect();
+    format!(
+        "    - host: {host}\n      username: {user}\n      password: {password}\n      ca: |\n{ca}"
+    )
+}
+
 /// A pod that makes the node's CRI reachable over the network, so that the tests can call it.
 #[must_use]
 pub fn relay() -> String {

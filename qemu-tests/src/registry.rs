@@ -1,16 +1,21 @@
-//! A container registry for nodes in QEMU: serves one OCI image layout over plain HTTP on 127.0.0.1, which a guest reaches as
-//! 10.0.2.2. It reads and never writes, and it takes a repository's name as it comes: a mirror is asked without the host.
+//! A container registry for nodes in QEMU: serves one OCI image layout on 127.0.0.1, which a guest reaches as 10.0.2.2. It reads and
+//! never writes, and it takes a repository's name as it comes: a mirror is asked without the host. Plain HTTP for everybody, or
+//! guarded (`registry/guard.rs`) as registries of the world are.
 //!
 //! Threads, no async runtime: also who drives a machine with blocking calls can have one.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Seek as _, SeekFrom, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
+
+mod guard;
+
+pub use guard::Guard;
 
 /// A client that says nothing for so long is gone.
 const READ_LIMIT: Duration = Duration::from_secs(300);
@@ -31,23 +36,39 @@ struct Shared {
     layout: PathBuf,
     /// Digest and media type of a manifest, by `repository:tag` and by `repository@digest`.
     manifests: BTreeMap<String, (String, String)>,
+    guard: Option<Guard>,
     log: Mutex<Vec<String>>,
 }
 
 impl Registry {
     /// Serves the layout in `layout`, on a port of its own.
     pub fn start(layout: &Path) -> anyhow::Result<Self> {
+        Self::listen(layout, |_| Ok(None))
+    }
+
+    /// The same over TLS, for who has a name and a password. `guard` is told the port.
+    pub fn start_guarded(
+        layout: &Path,
+        guard: impl FnOnce(u16) -> anyhow::Result<Guard>,
+    ) -> anyhow::Result<Self> {
+        Self::listen(layout, |port| guard(port).map(Some))
+    }
+
+    fn listen(
+        layout: &Path,
+        guard: impl FnOnce(u16) -> anyhow::Result<Option<Guard>>,
+    ) -> anyhow::Result<Self> {
         let manifests = manifests(layout)?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).context("listen for the registry")?;
         let port = listener.local_addr().context("ask for the registry's port")?.port();
-        let shared =
-            Arc::new(Shared { layout: layout.to_owned(), manifests, log: Mutex::new(Vec::new()) });
+        let (layout, guard) = (layout.to_owned(), guard(port)?);
+        let shared = Arc::new(Shared { layout, manifests, guard, log: Mutex::new(Vec::new()) });
         let served = Arc::clone(&shared);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let shared = Arc::clone(&served);
                 // A client that goes away early is its own affair.
-                std::thread::spawn(move || drop(serve(&client, &shared)));
+                std::thread::spawn(move || drop(welcome(client, &shared)));
             }
         });
         Ok(Self { port, shared })
@@ -94,6 +115,8 @@ struct Request {
     path: String,
     /// First byte wanted, and the last if it was said.
     range: Option<(u64, Option<u64>)>,
+    /// What the client says who it is.
+    authorization: String,
 }
 
 /// What is sent.
@@ -109,20 +132,28 @@ enum Body {
     File(fs_err::File, u64),
 }
 
-fn serve(client: &TcpStream, shared: &Shared) -> anyhow::Result<()> {
+fn welcome(client: TcpStream, shared: &Shared) -> anyhow::Result<()> {
     client.set_read_timeout(Some(READ_LIMIT))?;
     client.set_nodelay(true)?;
+    match &shared.guard {
+        None => serve(client, shared),
+        Some(guard) => serve(guard.accept(client)?, shared),
+    }
+}
+
+fn serve(client: impl Read + Write, shared: &Shared) -> anyhow::Result<()> {
     let mut reader = BufReader::new(client);
     while let Some(request) = read_request(&mut reader)? {
-        let answer = shared.answer(&request)?;
+        let refusal = shared.guard.as_ref().and_then(|guard| guard.stop(&request));
+        let answer = refusal.map_or_else(|| shared.answer(&request), Ok)?;
         shared.remember(&request, answer.status);
-        send(client, &request, answer)?;
+        send(reader.get_mut(), &request, answer)?;
     }
     Ok(())
 }
 
 /// The next request of a connection; `None` at its end.
-fn read_request(reader: &mut BufReader<&TcpStream>) -> anyhow::Result<Option<Request>> {
+fn read_request(reader: &mut BufReader<impl Read>) -> anyhow::Result<Option<Request>> {
     let mut head = reader.take(HEAD_LIMIT);
     let mut line = String::new();
     if head.read_line(&mut line)? == 0 {
@@ -131,16 +162,18 @@ fn read_request(reader: &mut BufReader<&TcpStream>) -> anyhow::Result<Option<Req
     let mut words = line.split_whitespace();
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let path = target.split('?').next().unwrap_or_default().to_owned();
-    let mut request = Request { is_head: method == "HEAD", path, range: None };
+    let authorization = String::new();
+    let mut request = Request { is_head: method == "HEAD", path, range: None, authorization };
     loop {
         let mut line = String::new();
         if head.read_line(&mut line)? <= 2 {
             return Ok(Some(request));
         }
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("range")
-        {
-            request.range = range(value.trim());
+        let Some((name, value)) = line.split_once(':') else { continue };
+        match name.to_ascii_lowercase().as_str() {
+            "range" => request.range = range(value.trim()),
+            "authorization" => value.trim().clone_into(&mut request.authorization),
+            _ => {}
         }
     }
 }
@@ -220,7 +253,7 @@ fn missing(code: &str) -> Answer {
     Answer { status: "404 Not Found", headers: vec![json], body: Body::Text(text.to_string()) }
 }
 
-fn send(mut client: &TcpStream, request: &Request, answer: Answer) -> anyhow::Result<()> {
+fn send(client: &mut impl Write, request: &Request, answer: Answer) -> anyhow::Result<()> {
     let length = match &answer.body {
         Body::Text(text) => text.len() as u64,
         Body::File(_, length) => *length,
@@ -230,16 +263,14 @@ fn send(mut client: &TcpStream, request: &Request, answer: Answer) -> anyhow::Re
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     client.write_all(format!("{head}\r\n").as_bytes())?;
-    if request.is_head {
-        return Ok(());
-    }
     match answer.body {
+        _ if request.is_head => {}
         Body::Text(text) => client.write_all(text.as_bytes())?,
         Body::File(file, length) => {
-            std::io::copy(&mut file.take(length), &mut client)?;
+            std::io::copy(&mut file.take(length), client)?;
         }
     }
-    Ok(())
+    Ok(client.flush()?)
 }
 
 #[cfg(test)]

@@ -14,6 +14,16 @@ const INTERVAL: Duration = Duration::from_millis(200);
 pub async fn until<T>(
     what: &str,
     limit: Duration,
+    condition: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
+    until_every(what, limit, INTERVAL, condition).await
+}
+
+/// The same for what is waited for thousands of times and takes less than the usual time between two questions.
+pub async fn until_every<T>(
+    what: &str,
+    limit: Duration,
+    interval: Duration,
     mut condition: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
 ) -> anyhow::Result<T> {
     let deadline = Instant::now() + limit;
@@ -28,9 +38,9 @@ pub async fn until<T>(
                 complaint = format!("the question was not answered in time; before: {complaint}")
             }
         }
-        if Instant::now() + INTERVAL > deadline {
+        if Instant::now() + interval > deadline {
             bail!("waited {} s for {what}: {complaint}", limit.as_secs());
         }
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep(interval).await;
     }
 }

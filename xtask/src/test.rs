@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// Run what takes long, too.
     #[arg(long)]
     full: bool,
+    /// How many pods, containers or kills the suites `density`, `churn` and `cri_crash` make, instead of their own number.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(4..))]
+    count: Option<u32>,
     /// Seed of everything that happens by chance; printed by every run.
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
@@ -170,7 +173,9 @@ fn in_qemu(
     println!("\nseed {seed} (have the same chances again with --seed {seed})");
     let artifacts = image::artifacts(tools, PROFILE, args.quick)?;
     let cri = cri::kit(tools, &names, args, report)?;
-    let context = suites::Context { artifacts, full: args.full, faults: Faults::new(seed), cri };
+    let count = args.count.map(usize::try_from).transpose().context("--count")?;
+    let faults = Faults::new(seed);
+    let context = suites::Context { artifacts, full: args.full, count, faults, cri };
     // One thread: the kernel ends each QEMU with the thread that started it.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

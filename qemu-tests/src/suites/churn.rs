@@ -22,11 +22,13 @@ const LANES: usize = 4;
 const GROWTH_KIB: u64 = 1024;
 /// A container that exits at once has exited.
 const EXIT_LIMIT: Duration = Duration::from_secs(120);
+/// Ten thousand waits of the usual length would be most of the run.
+const EXIT_POLL: Duration = Duration::from_millis(20);
 
 /// Runs the suite.
 pub(super) async fn run(context: &Context, report: &Report) {
     let Some(kit) = &context.cri else { return };
-    let count = if context.full { CONTAINERS.1 } else { CONTAINERS.0 };
+    let count = context.many(CONTAINERS);
     let (mut machine, _registry) =
         match cri_node::boot(&context.artifacts, &kit.images, "churn", 1024).await {
             Ok(booted) => booted,
@@ -98,7 +100,7 @@ async fn one(
     let main = cri::container("main", IMAGE, &["/workload", "exit", &text]);
     let id = cri.create(sandbox, &main, config).await?;
     cri.start(&id).await?;
-    let status = wait::until("a container to exit", EXIT_LIMIT, async || {
+    let status = wait::until_every("a container to exit", EXIT_LIMIT, EXIT_POLL, async || {
         let status = cri.status(&id).await?;
         Ok((status.state() == v1::ContainerState::ContainerExited).then_some(status))
     })

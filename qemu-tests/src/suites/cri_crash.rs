@@ -11,7 +11,7 @@ use super::density::IMAGE;
 use crate::cri::{self, Cri, RELAY_PORT, v1};
 use crate::cri_node;
 use crate::faults::Faults;
-use crate::leaks::{self, Held};
+use crate::leaks::Held;
 use crate::machine::Machine;
 use crate::report::Report;
 use crate::wait;
@@ -35,7 +35,7 @@ struct Seen {
 /// Runs the suite.
 pub(super) async fn run(context: &Context, report: &Report) {
     let Some(kit) = &context.cri else { return };
-    let kills = if context.full { KILLS.1 } else { KILLS.0 };
+    let kills = context.many(KILLS);
     let mut faults = context.faults.part("cri_crash");
     report.note(&format!("{kills} kills, seed {}", faults.seed()));
     let (mut machine, _registry) =
@@ -131,7 +131,7 @@ async fn churn_and_kill(
     let killer = async {
         for number in 0..kills {
             tokio::time::sleep(faults.moment(PAUSE)).await;
-            kill(machine).await.with_context(|| format!("kill {number}"))?;
+            cri_node::kill_agent(machine).await.with_context(|| format!("kill {number}"))?;
         }
         done.set(true);
         anyhow::Ok(())
@@ -147,17 +147,6 @@ async fn churn_and_kill(
     let (killed, rounds) = futures::join!(killer, client);
     killed?;
     rounds
-}
-
-/// SIGKILL, and the wait for another process to answer.
-async fn kill(machine: &Machine) -> anyhow::Result<()> {
-    let before = leaks::agent(&mut machine.api()?).await?;
-    machine.api()?.kill_service("ingotd").await?;
-    wait::until("the agent to come back", RETRY_LIMIT, async || {
-        let now = leaks::agent(&mut machine.api()?).await?;
-        Ok((now != before).then_some(()))
-    })
-    .await
 }
 
 /// One sandbox with one container, from nothing to nothing, as a kubelet does it: what fails is asked again, with the same names.

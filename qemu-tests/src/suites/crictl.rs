@@ -63,7 +63,11 @@ const CHECKS: &[Check] = &[
         &["CONTAINER_RUNNING", "SANDBOX_READY", "repoTags"],
     ),
     ("exec runs a command", "crictl exec $talk echo from exec", &["from exec"]),
-    ("exec hands the exit code on", "crictl exec $talk sh -c 'exit 7'; echo code $?", &["code"]),
+    (
+        "exec hands the exit code on",
+        "crictl exec $talk sh -c 'exit 7' 2>&1; echo",
+        &["exit code 7"],
+    ),
     ("exec -s runs a command without a stream", "crictl exec -s $talk echo sync", &["sync"]),
     (
         "exec -i hands standard input on to its end",

@@ -37,7 +37,7 @@ struct Pod {
 /// Runs the suite.
 pub(super) async fn run(context: &Context, report: &Report) {
     let Some(kit) = &context.cri else { return };
-    let count = if context.full { PODS.1 } else { PODS.0 };
+    let count = context.many(PODS);
     let (mut machine, _registry) =
         match cri_node::boot(&context.artifacts, &kit.images, "density", MEMORY_MIB).await {
             Ok(booted) => booted,

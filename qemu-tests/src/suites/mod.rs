@@ -19,6 +19,7 @@ mod network;
 mod pods;
 mod pods_full;
 mod power_cut;
+mod pull;
 mod quotas;
 mod reach;
 mod verity;
@@ -43,10 +44,19 @@ pub struct Context {
     pub artifacts: Artifacts,
     /// Run what takes long, too.
     pub full: bool,
+    /// So many pods, containers or kills, where a suite makes very many.
+    pub count: Option<usize>,
     /// Where chance comes from.
     pub faults: Faults,
     /// What the suites of the CRI need; `None` when none of them is to run.
     pub cri: Option<CriKit>,
+}
+
+impl Context {
+    /// How many of something a suite makes: what was asked for, else its own number for a short and for a full run.
+    fn many(&self, (short, full): (usize, usize)) -> usize {
+        self.count.unwrap_or(if self.full { full } else { short })
+    }
 }
 
 /// What the suites of the CRI need beside a node.
@@ -91,6 +101,7 @@ enum Kind {
     CriCrash,
     CriLimits,
     Exec,
+    Pull,
     Isolation,
     Attacks,
 }
@@ -128,6 +139,7 @@ impl Suite {
                 | Kind::CriCrash
                 | Kind::CriLimits
                 | Kind::Exec
+                | Kind::Pull
                 | Kind::Isolation
                 | Kind::Attacks
         )
@@ -215,6 +227,11 @@ pub const SUITES: &[Suite] = &[
         kind: Kind::Attacks,
     },
     Suite {
+        name: "pull",
+        about: "images come from a registry with a name, a private authority and tokens",
+        kind: Kind::Pull,
+    },
+    Suite {
         name: "density",
         about: "many pods on a small node, and what they cost",
         kind: Kind::Density,
@@ -266,6 +283,7 @@ pub async fn run(context: &Context, names: &[String], report: &Report) {
                 Kind::CriCrash => Box::pin(cri_crash::run(context, &report)).await,
                 Kind::CriLimits => Box::pin(cri_limits::run(context, &report)).await,
                 Kind::Exec => Box::pin(exec::run(context, &report)).await,
+                Kind::Pull => Box::pin(pull::run(context, &report)).await,
                 Kind::Isolation => Box::pin(isolation::run(context, &report)).await,
                 Kind::Attacks => Box::pin(attacks::run(context, &report)).await,
                 Kind::Crictl => Box::pin(crictl::run(context, &report)).await,

@@ -3,6 +3,7 @@
 //! It stands for any program in a container, so it must not know anything about Ingot. There is no shell in its image.
 #![forbid(unsafe_code)]
 
+mod names;
 mod network;
 mod resources;
 mod text;
@@ -34,6 +35,7 @@ const USAGE: &str = "usage: workload COMMAND
   echo PORT                   send every line back, and print who connects
   converse HOST:PORT MS       send a line to an echo every MS ms over one connection; end when it breaks
   relay PORT PATH             hand every connection to PORT on to the Unix socket at PATH
+  names NAME ADDRESS          be a name server that knows one name, with an IPv4 address
   journal PATH NAME           write 'NAME begins' and 'NAME ends' to the end of a file, and print what is in it at the start
   append PATH TEXT            write a line to the end of a file
   exists PATH                 end with 0 when there is a file, else with 1
@@ -103,6 +105,7 @@ fn run(words: &[&str]) -> anyhow::Result<i32> {
         ["echo", port] => network::echo(number(port)?),
         ["converse", server, ms] => network::converse(server, number(ms)?),
         ["relay", port, path] => network::relay(number(port)?, path),
+        ["names", name, address] => names::serve(name, address),
         ["journal", path, name] => text::journal(path, name),
         ["append", path, text] => text::append(path, text),
         ["exists", path] => Ok(i32::from(!std::path::Path::new(path).exists())),

@@ -73,7 +73,8 @@ fn write(
     large: Option<&Path>,
 ) -> anyhow::Result<()> {
     let (workload, load) = (workload()?, load()?);
-    let from = Ingredients { workload: &workload, load: &load, cri_tools, large };
+    let retry = program("ingot-qemu-tests", "cri-retry")?;
+    let from = Ingredients { workload: &workload, load: &load, retry: &retry, cri_tools, large };
     images::ensure(directory, tools, &from, &Terminal::new())
         .context("make the container images of the tests")
 }

@@ -69,6 +69,8 @@ pub(crate) struct Ingredients<'a> {
     pub(crate) workload: &'a Path,
     /// Our own client of the CRI that measures.
     pub(crate) load: &'a Path,
+    /// Our own go-between for critest and a CRI that is killed now and then.
+    pub(crate) retry: &'a Path,
     /// critest and crictl, where they could be had.
     pub(crate) cri_tools: Option<&'a CriTools>,
     /// A Debian system for a large image.
@@ -82,6 +84,8 @@ struct Parts {
     workload: PathBuf,
     /// Our own client of the CRI that measures.
     load: PathBuf,
+    /// Our own go-between for critest and a CRI that is killed now and then.
+    retry: PathBuf,
     /// critest and crictl, where they could be had.
     cri_tools: Option<CriTools>,
     large: Option<PathBuf>,
@@ -99,6 +103,7 @@ pub(crate) fn ensure(
         packages,
         workload: from.workload.to_owned(),
         load: from.load.to_owned(),
+        retry: from.retry.to_owned(),
         cri_tools: from.cri_tools.cloned(),
         large: from.large.map(Path::to_owned),
     };
@@ -136,7 +141,7 @@ impl Parts {
         for package in &self.packages {
             text.push_str(&format!("{} {}\n", package.locked.name, package.locked.sha256));
         }
-        for program in [&self.workload, &self.load] {
+        for program in [&self.workload, &self.load, &self.retry] {
             let (digest, _) = ingot_image_builder::digest::of_file(program)?;
             text.push_str(&format!("{digest}\n"));
         }
@@ -246,6 +251,7 @@ impl Parts {
         let system = layout.layer(&files, Compression::Gzip)?;
         let mut files = Files::default();
         files.copy("usr/bin/cri-load", 0o755, &self.load)?;
+        files.copy("usr/bin/cri-retry", 0o755, &self.retry)?;
         if let Some(tools) = &self.cri_tools {
             files.copy("usr/bin/critest", 0o755, &tools.critest)?;
             files.copy("usr/bin/crictl", 0o755, &tools.crictl)?;
