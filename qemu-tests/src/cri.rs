@@ -46,6 +46,16 @@ pub struct Cri {
     pub image: ImageServiceClient<Channel>,
 }
 
+/// A connection to the CRI behind a port of 127.0.0.1. Nothing is sent yet.
+pub fn channel(port: u16) -> anyhow::Result<Channel> {
+    let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}"))
+        .context("name the CRI of the machine")?
+        // As the kubelet's client does.
+        .origin("http://localhost".parse().context("name the authority")?)
+        .connect_timeout(Duration::from_secs(10));
+    Ok(endpoint.connect_lazy())
+}
+
 /// Waits for one answer and turns every kind of failure into an error that names the call.
 /// On the heap, because the futures of requests are large.
 pub fn answer<'a, T: 'a>(
@@ -65,12 +75,7 @@ pub fn answer<'a, T: 'a>(
 impl Cri {
     /// The CRI behind a port of 127.0.0.1. Nothing is sent yet.
     pub fn at(port: u16) -> anyhow::Result<Self> {
-        let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}"))
-            .context("name the CRI of the machine")?
-            // As the kubelet's client does.
-            .origin("http://localhost".parse().context("name the authority")?)
-            .connect_timeout(Duration::from_secs(10));
-        Ok(Self::of(endpoint.connect_lazy()))
+        Ok(Self::of(channel(port)?))
     }
 
     /// The CRI behind a Unix socket of this machine. Nothing is sent yet.

@@ -3,6 +3,7 @@
 
 mod agent_crash;
 mod api;
+mod bad_input;
 mod attacks;
 mod boot;
 mod churn;
@@ -101,6 +102,7 @@ enum Kind {
     CriCrash,
     CriLimits,
     Exec,
+    BadInput,
     Pull,
     Isolation,
     Attacks,
@@ -139,6 +141,7 @@ impl Suite {
                 | Kind::CriCrash
                 | Kind::CriLimits
                 | Kind::Exec
+                | Kind::BadInput
                 | Kind::Pull
                 | Kind::Isolation
                 | Kind::Attacks
@@ -232,6 +235,11 @@ pub const SUITES: &[Suite] = &[
         kind: Kind::Pull,
     },
     Suite {
+        name: "bad_input",
+        about: "hostile images and callers get a clear error and touch nothing else",
+        kind: Kind::BadInput,
+    },
+    Suite {
         name: "density",
         about: "many pods on a small node, and what they cost",
         kind: Kind::Density,
@@ -283,6 +291,7 @@ pub async fn run(context: &Context, names: &[String], report: &Report) {
                 Kind::CriCrash => Box::pin(cri_crash::run(context, &report)).await,
                 Kind::CriLimits => Box::pin(cri_limits::run(context, &report)).await,
                 Kind::Exec => Box::pin(exec::run(context, &report)).await,
+                Kind::BadInput => Box::pin(bad_input::run(context, &report)).await,
                 Kind::Pull => Box::pin(pull::run(context, &report)).await,
                 Kind::Isolation => Box::pin(isolation::run(context, &report)).await,
                 Kind::Attacks => Box::pin(attacks::run(context, &report)).await,
