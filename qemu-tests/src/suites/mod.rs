@@ -3,8 +3,8 @@
 
 mod agent_crash;
 mod api;
-mod bad_input;
 mod attacks;
+mod bad_input;
 mod boot;
 mod churn;
 mod config;
