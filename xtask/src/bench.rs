@@ -40,6 +40,12 @@ pub(crate) struct Args {
     /// Take finished programs, the probe included, from this directory instead of compiling them.
     #[arg(long, value_name = "DIRECTORY")]
     programs: Option<PathBuf>,
+    /// What of `runtime` to measure: its loads by name, or all.
+    #[arg(long = "load", value_name = "LOAD", value_parser = runtime::load_names())]
+    loads: Vec<String>,
+    /// Which systems `runtime` measures; all when there are none.
+    #[arg(long = "system", value_name = "SYSTEM")]
+    systems: Vec<runtime::System>,
 }
 
 /// A measurement.
@@ -66,6 +72,8 @@ struct Bench {
     directory: PathBuf,
     repeats: u32,
     programs: Option<PathBuf>,
+    loads: Vec<String>,
+    systems: Vec<runtime::System>,
 }
 
 /// Runs `cargo xtask bench`.
@@ -75,7 +83,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let directory = workspace::target().join("bench");
     fs_err::create_dir_all(&directory)?;
     let programs = args.programs.clone();
-    let bench = Bench { tools, progress, directory, repeats: args.repeats, programs };
+    let (loads, systems) = (args.loads.clone(), args.systems.clone());
+    let bench =
+        Bench { tools, progress, directory, repeats: args.repeats, programs, loads, systems };
     let mut tables = Vec::new();
     for name in NAMES.into_iter().filter(|name| args.names.is_empty() || args.names.contains(name))
     {

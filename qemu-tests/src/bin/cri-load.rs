@@ -4,6 +4,8 @@
 //! It asserts nothing, and it stops at the first call that fails.
 #![forbid(unsafe_code)]
 
+#[path = "cri-load/left.rs"]
+mod left;
 #[path = "cri-load/memory.rs"]
 mod memory;
 #[path = "cri-load/pods.rs"]
@@ -21,6 +23,9 @@ const USAGE: &str = "usage: cri-load SOCKET HANDLER COMMAND
   idle COUNT[,COUNT...]       memory with so many idle pods
   exits COUNT                 time from a process's end to the CRI's event
   pull IMAGE COUNT            pull an image and remove it
+  disk IMAGE COUNT            time to write 8 KiB to the disk COUNT times, idle and while an image is pulled
+  lists PODS COUNT            time of list and status calls with so many pods
+  churn COUNT                 what is left behind of so many pods
 HANDLER is the runtime handler; '-' for the default.";
 
 /// Image of every container: one static program that does as its words say.
@@ -51,7 +56,7 @@ async fn run(words: &[&str]) -> anyhow::Result<serde_json::Value> {
     let cri = Cri::on(socket)?;
     let handler = if *handler == "-" { String::new() } else { (*handler).to_owned() };
     let mut target = Target { cri, handler };
-    if *command != "pull" {
+    if !matches!(*command, "pull" | "disk") {
         target.cri.pull(IMAGE).await?;
     }
     match (*command, rest) {
@@ -59,6 +64,9 @@ async fn run(words: &[&str]) -> anyhow::Result<serde_json::Value> {
         ("sandboxes", [count]) => timing::sandboxes(target, number(count)?).await,
         ("exits", [count]) => timing::exits(target, number(count)?).await,
         ("pull", [image, count]) => timing::pull(target, image, number(count)?).await,
+        ("disk", [image, count]) => timing::disk(target, image, number(count)?).await,
+        ("lists", [pods, count]) => pods::lists(target, number(pods)?, number(count)?).await,
+        ("churn", [count]) => left::churn(target, number(count)?).await,
         ("burst", [count]) => pods::burst(target, number(count)?).await,
         ("idle", [counts]) => {
             let counts: Result<Vec<usize>, _> = counts.split(',').map(number).collect();

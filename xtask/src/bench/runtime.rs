@@ -6,7 +6,7 @@
 
 mod numbers;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use ingot_qemu_tests::Clock;
@@ -27,13 +27,13 @@ use numbers::Numbers;
 const MEMORY_MIB: u32 = 2048;
 /// The image our node boots.
 const PROFILE: &str = "demo";
+/// Longest time until a machine answers, by the host's clock.
+const BOOT_LIMIT: Duration = Duration::from_secs(20 * 60);
 /// Longest time of one measurement, by the host's clock.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
-/// A large image, for pulls.
-const LARGE: &str = "mirror.test/ingot/large:latest";
 
 /// A runtime that is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub(super) enum System {
     /// Ours.
     Ingot,
@@ -68,18 +68,35 @@ impl System {
     }
 }
 
-/// What `cri-load` is asked for, in this order: name, words, and whether crun is worth asking too.
-const LOADS: &[(&str, &str, bool)] = &[
-    ("lifecycle", "lifecycle 40", true),
-    ("sandboxes", "sandboxes 20", true),
-    ("exits", "exits 30", true),
-    ("burst", "burst 90", true),
-    ("idle", "idle 0,10,50,100", false),
+/// Systems on which a measurement is worth its time.
+type Who = &'static [System];
+const ALL: Who = &[System::Ingot, System::Runc, System::Crun];
+const RUNC: Who = &[System::Ingot, System::Runc];
+const OURS: Who = &[System::Ingot];
+
+/// What `cri-load` is asked for, in this order: name, words, of whom.
+const LOADS: &[(&str, &str, Who)] = &[
+    ("lifecycle", "lifecycle 40", ALL),
+    ("sandboxes", "sandboxes 20", ALL),
+    ("exits", "exits 30", ALL),
+    ("burst", "burst 90", ALL),
+    ("pull", "pull mirror.test/ingot/large:latest 3", RUNC),
+    ("disk", "disk mirror.test/ingot/large:latest 200", RUNC),
+    ("idle", "idle 0,10,50,100", RUNC),
+    ("lists", "lists 250 200", OURS),
+    ("churn", "churn 200", OURS),
 ];
 
-/// critest's own benchmarks: how often, one after the other.
-const CRITEST: &str = "containersNumber: 30\ncontainersNumberParallel: 1\npodsNumber: 30\n\
+/// critest's own benchmarks, beside the loads.
+const CRITEST: &str = "critest";
+/// How often critest does what it measures, one after the other.
+const CRITEST_PARAMETERS: &str = "containersNumber: 30\ncontainersNumberParallel: 1\npodsNumber: 30\n\
                        podsNumberParallel: 1\nimagesNumber: 0\n";
+
+/// The names that `--load` takes.
+pub(super) fn load_names() -> Vec<&'static str> {
+    LOADS.iter().map(|(name, ..)| *name).chain([CRITEST]).collect()
+}
 
 /// Measures the three systems.
 pub(super) fn measure(bench: &Bench) -> anyhow::Result<Vec<Table>> {
@@ -103,18 +120,26 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Vec<Table>> {
         .enable_all()
         .build()
         .context("start the runtime")?;
+    let wanted = |system: System| bench.systems.is_empty() || bench.systems.contains(&system);
+    let theirs: Vec<System> =
+        [System::Runc, System::Crun].into_iter().filter(|it| wanted(*it)).collect();
     let mut numbers = Numbers::default();
     runtime.block_on(async {
-        let (builder, _registry) = cri_node::builder(&artifacts, &images, "bench-runtime")?;
-        let builder = builder.memory_mib(MEMORY_MIB).clock(Clock::Instructions).processors(1);
-        let mut machine = builder.boot().await?;
-        machine.wait_running().await?;
-        all(&mut machine, &[System::Ingot], &mut numbers).await?;
-        machine.cut_power()?;
-        let registry = Registry::start(&images)?;
-        let mut machine = containerd_machine(&artifacts, &peer, &registry).await?;
-        all(&mut machine, &[System::Runc, System::Crun], &mut numbers).await?;
-        machine.cut_power()
+        if wanted(System::Ingot) {
+            let (builder, _registry) = cri_node::builder(&artifacts, &images, "bench-runtime")?;
+            let builder = builder.memory_mib(MEMORY_MIB).clock(Clock::Instructions).processors(1);
+            let mut machine = builder.boot().await?;
+            machine.wait_running().await?;
+            all(bench, &mut machine, &[System::Ingot], &mut numbers).await?;
+            machine.cut_power()?;
+        }
+        if !theirs.is_empty() {
+            let registry = Registry::start(&images)?;
+            let mut machine = containerd_machine(&artifacts, &peer, &registry).await?;
+            all(bench, &mut machine, &theirs, &mut numbers).await?;
+            machine.cut_power()?;
+        }
+        anyhow::Ok(())
     })?;
     Ok(numbers.tables())
 }
@@ -131,33 +156,53 @@ async fn containerd_machine(
     builder.boot().await
 }
 
-/// Every measurement of the systems that one machine has.
+/// The CRI behind a port. A machine whose clock counts instructions may take many minutes to boot on a busy host.
+async fn reached(port: u16) -> anyhow::Result<Cri> {
+    let begin = Instant::now();
+    loop {
+        match Cri::wait_at(port).await {
+            Err(_) if begin.elapsed() < BOOT_LIMIT => {}
+            reached => return reached,
+        }
+    }
+}
+
+/// Every measurement of the systems that one machine has. One that fails is told of in the table; the others go on.
 async fn all(
+    bench: &Bench,
     machine: &mut Machine,
     systems: &[System],
     numbers: &mut Numbers,
 ) -> anyhow::Result<()> {
-    let cri = Cri::wait_at(machine.forwarded(RELAY_PORT)?).await?;
+    let cri = reached(machine.forwarded(RELAY_PORT)?).await?;
+    let wanted = |load: &str| bench.loads.is_empty() || bench.loads.iter().any(|it| it == load);
     for system in systems {
         let runner = Runner::start(cri.clone(), system.socket()).await?;
-        let name = system.name();
-        for (load, words, with_crun) in LOADS {
-            if *system == System::Crun && !with_crun {
-                continue;
+        for (load, words, who) in LOADS {
+            if wanted(load) && who.contains(system) {
+                let measured = measure_load(&runner, *system, load, words, numbers).await;
+                numbers.took(*system, load, measured);
             }
-            let command = format!("cri-load {} {} {words}", system.socket(), system.handler());
-            let text = runner.output_of(load, &command, LIMIT).await;
-            let text = text.with_context(|| format!("measure {load} of {name}"))?;
-            println!("  {name}: {load} measured");
-            numbers.load(*system, load, &text)?;
         }
-        let command = format!("cri-load {} {} pull {LARGE} 3", system.socket(), system.handler());
-        let text = runner.output_of("pull", &command, LIMIT).await?;
-        numbers.load(*system, "pull", &text)?;
-        critest(&runner, *system, numbers).await?;
+        if wanted(CRITEST) {
+            let measured = critest(&runner, *system, numbers).await;
+            numbers.took(*system, CRITEST, measured);
+        }
         runner.stop().await?;
     }
     Ok(())
+}
+
+async fn measure_load(
+    runner: &Runner,
+    system: System,
+    load: &'static str,
+    words: &str,
+    numbers: &mut Numbers,
+) -> anyhow::Result<()> {
+    let command = format!("cri-load {} {} {words}", system.socket(), system.handler());
+    let text = runner.output_of(load, &command, LIMIT).await?;
+    numbers.load(system, load, &text)
 }
 
 /// critest's benchmarks, read from the files it writes.
@@ -168,7 +213,7 @@ async fn critest(runner: &Runner, system: System, numbers: &mut Numbers) -> anyh
     };
     let folder = "/run/critest/benchmarks";
     let command = format!(
-        "rm -rf {folder}; mkdir -p {folder}; printf '{CRITEST}' >/tmp/params.yaml; \
+        "rm -rf {folder}; mkdir -p {folder}; printf '{CRITEST_PARAMETERS}' >/tmp/params.yaml; \
          critest -benchmark -runtime-endpoint unix://{0} -image-endpoint unix://{0} {handler} \
          -benchmarking-params-file /tmp/params.yaml -benchmarking-output-dir {folder} 2>&1 | tail -n 40 >&2; \
          ls {folder}/container_benchmark_data.json",

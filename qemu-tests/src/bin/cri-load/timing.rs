@@ -1,5 +1,6 @@
 //! One thing after the other, each with a stopwatch.
 
+use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -9,28 +10,35 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::json;
 
-use crate::{IMAGE, Target};
+use crate::{Target, pods};
 
 /// A container that ends at once has ended.
 const EXIT_LIMIT: Duration = Duration::from_secs(60);
 /// How long a container whose end is watched lives: long enough to begin watching.
 const LIFE_MS: &str = "1500";
 
+/// On the disk that images are unpacked to.
+const DISK_FILE: &str = "/var/cri-load";
+/// A database is not always writing.
+const BETWEEN_WRITES: Duration = Duration::from_millis(10);
+/// Pulls beside the writes.
+const PULLS: usize = 2;
+
 /// Times of every round in microseconds, by step.
 #[derive(Debug, Default)]
-struct Laps {
+pub(crate) struct Laps {
     steps: Vec<(&'static str, Vec<u128>)>,
 }
 
 impl Laps {
-    fn add(&mut self, step: &'static str, time: Duration) {
+    pub(crate) fn add(&mut self, step: &'static str, time: Duration) {
         match self.steps.iter_mut().find(|(name, _)| *name == step) {
             Some((_, times)) => times.push(time.as_micros()),
             None => self.steps.push((step, vec![time.as_micros()])),
         }
     }
 
-    fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         let steps = self.steps.iter().map(|(name, times)| ((*name).to_owned(), json!(times)));
         json!({"microseconds": steps.collect::<serde_json::Map<_, _>>()})
     }
@@ -46,7 +54,7 @@ pub(crate) async fn lifecycle(
     let mut events = target.events().await?;
     let mut laps = Laps::default();
     for number in 0..=count {
-        let main = cri::container(&format!("c{number}"), IMAGE, &["/workload", "exit", "0"]);
+        let main = pods::container(&format!("c{number}"), &["/workload", "exit", "0"]);
         let begin = Instant::now();
         let id = target.cri.create(&sandbox, &main, &config).await?;
         let created = Instant::now();
@@ -97,7 +105,7 @@ pub(crate) async fn exits(mut target: Target, count: usize) -> anyhow::Result<se
     let mut laps = Laps::default();
     for number in 0..=count {
         let words = ["/workload", "exit", "0", LIFE_MS];
-        let main = cri::container(&format!("e{number}"), IMAGE, &words);
+        let main = pods::container(&format!("e{number}"), &words);
         let id = target.cri.create(&sandbox, &main, &config).await?;
         target.cri.start(&id).await?;
         let process = target.process(&id).await?;
@@ -128,6 +136,46 @@ pub(crate) async fn pull(
         target.cri.image.remove_image(request).await.context("RemoveImage")?;
     }
     Ok(laps.json())
+}
+
+/// Time to have 8 KiB on the disk, as a database would write them: alone, and beside pulls of an image.
+pub(crate) async fn disk(
+    target: Target,
+    image: &str,
+    count: usize,
+) -> anyhow::Result<serde_json::Value> {
+    let mut laps = Laps::default();
+    writes(count, || true).await?.into_iter().for_each(|time| laps.add("idle", time));
+    let pulling = Cell::new(true);
+    let pulls = async {
+        let mut pulled = Ok(serde_json::Value::Null);
+        for _ in 0..PULLS {
+            pulled = pull(target.clone(), image, 1).await;
+        }
+        pulling.set(false);
+        pulled
+    };
+    let (pulled, beside) = tokio::join!(pulls, writes(usize::MAX, || pulling.get()));
+    pulled?;
+    beside?.into_iter().for_each(|time| laps.add("pulling", time));
+    Ok(laps.json())
+}
+
+/// Times of writes to the disk, one after the other, as long as there are fewer than `count` and `goes_on`. This program has
+/// nothing else to do meanwhile: the pull is another's work.
+async fn writes(count: usize, goes_on: impl Fn() -> bool) -> anyhow::Result<Vec<Duration>> {
+    let mut file = fs_err::File::create(DISK_FILE)?;
+    let block = [0x5a; 8 * 1024];
+    let mut times = Vec::new();
+    while times.len() < count && goes_on() {
+        let begin = Instant::now();
+        std::io::Write::write_all(&mut file, &block).context("write")?;
+        file.sync_data().context("sync")?;
+        times.push(begin.elapsed());
+        tokio::time::sleep(BETWEEN_WRITES).await;
+    }
+    fs_err::remove_file(DISK_FILE)?;
+    Ok(times)
 }
 
 type Events = tonic::Streaming<v1::ContainerEventResponse>;

@@ -14,6 +14,10 @@ pub(super) struct Numbers {
     /// Milliseconds of the guest's clock.
     times: BTreeMap<(&'static str, String, System), Vec<f64>>,
     memory: BTreeMap<System, Vec<Point>>,
+    /// What else was counted, by what it is called.
+    counts: BTreeMap<(System, String), f64>,
+    /// What could not be measured, and why.
+    failures: Vec<String>,
 }
 
 /// Memory with a number of idle pods.
@@ -31,6 +35,8 @@ struct Load {
     microseconds: BTreeMap<String, Vec<f64>>,
     #[serde(default)]
     points: Vec<Point>,
+    #[serde(default)]
+    counts: BTreeMap<String, f64>,
 }
 
 #[derive(Deserialize)]
@@ -72,6 +78,14 @@ enum Judged {
     Nothing,
 }
 
+/// Calls that are made with 250 pods on the node.
+const LISTS: [&str; 4] = [
+    "ListPodSandbox of 250 pods, p99",
+    "ListContainers of 250 pods, p99",
+    "ContainerStatus among 250 pods, p99",
+    "PodSandboxStatus among 250 pods, p99",
+];
+
 const PROMISES: &[Promise] = &[
     promise(
         "lifecycle",
@@ -107,6 +121,12 @@ const PROMISES: &[Promise] = &[
     promise("exits", "exit to event", Part::Median, "exit to event", Judged::Nothing),
     promise("exits", "exit to event", Part::Late, "exit to event, p99", Judged::AtMost(5.0, "P7")),
     promise("pull", "pull", Part::Median, "pull a 200 MB image", Judged::Part(0.5, "unpack")),
+    promise("lists", "ListPodSandbox", Part::Late, LISTS[0], Judged::AtMost(50.0, "lists")),
+    promise("lists", "ListContainers", Part::Late, LISTS[1], Judged::AtMost(50.0, "lists")),
+    promise("lists", "ContainerStatus", Part::Late, LISTS[2], Judged::AtMost(50.0, "lists")),
+    promise("lists", "PodSandboxStatus", Part::Late, LISTS[3], Judged::AtMost(50.0, "lists")),
+    promise("disk", "idle", Part::Late, "8 KiB to the disk, p99", Judged::Nothing),
+    promise("disk", "pulling", Part::Late, "8 KiB to the disk during pulls, p99", Judged::Nothing),
 ];
 
 const fn promise(
@@ -120,6 +140,33 @@ const fn promise(
 }
 
 impl Numbers {
+    /// Notes how a measurement went, and shows what it has found so far: the whole takes hours.
+    pub(super) fn took(
+        &mut self,
+        system: System,
+        load: &'static str,
+        measured: anyhow::Result<()>,
+    ) {
+        let name = system.name();
+        if let Err(error) = measured {
+            println!("  {name}: {load} NOT MEASURED: {error:#}");
+            self.failures.push(format!("{name}: {load} was not measured: {error:#}"));
+            return;
+        }
+        println!("  {name}: {load}");
+        for key in self.times.keys().filter(|key| key.0.starts_with(load) && key.2 == system) {
+            let (median, late) = (self.part(key, Part::Median), self.part(key, Part::Late));
+            let (median, late) = (median.unwrap_or(f64::NAN), late.unwrap_or(f64::NAN));
+            println!("    {}: {median:.2} ms, p99 {late:.2} ms", key.1);
+        }
+        for (key, count) in self.counts.iter().filter(|((of, _), _)| *of == system) {
+            println!("    {}: {count}", key.1);
+        }
+        if load == "idle" {
+            println!("    {:?}", self.memory.get(&system));
+        }
+    }
+
     /// Takes what `cri-load` printed.
     pub(super) fn load(
         &mut self,
@@ -134,6 +181,9 @@ impl Numbers {
         }
         if !read.points.is_empty() {
             self.memory.insert(system, read.points);
+        }
+        for (what, count) in read.counts {
+            self.counts.insert((system, what), count);
         }
         Ok(())
     }
@@ -156,14 +206,40 @@ impl Numbers {
 
     /// The tables, with the promises that are made about them.
     pub(super) fn tables(&self) -> Vec<Table> {
-        vec![self.times_table(), self.memory_table()]
+        vec![self.times_table(), self.memory_table(), self.disk_and_counts()]
+    }
+
+    /// What is not a time of one call: the disk's neighbours, and what is left behind.
+    fn disk_and_counts(&self) -> Table {
+        let mut table = Table::new("What a runtime does to its neighbours, and leaves behind");
+        for system in [System::Ingot, System::Runc, System::Crun] {
+            let late = |step: &str| self.part(&("disk", step.to_owned(), system), Part::Late);
+            if let (Some(idle), Some(pulling)) = (late("idle"), late("pulling")) {
+                let what = format!("{}: sync to the disk, during pulls / idle", system.name());
+                table.add(&what, &[pulling / idle], "");
+                if system == System::Ingot {
+                    table.at_most(1.5, "P8");
+                }
+            }
+            for ((_, what), count) in self.counts.iter().filter(|((of, _), _)| *of == system) {
+                table.add(&format!("{}: {what}", system.name()), &[*count], "");
+                if system == System::Ingot {
+                    let limit = if what.contains("KiB") { 1024.0 } else { 0.0 };
+                    table.at_most(limit, "M5");
+                }
+            }
+        }
+        table
     }
 
     fn value(&self, promise: &Promise, system: System) -> Option<f64> {
-        let times = self.times.get(&(promise.load, promise.step.to_owned(), system))?;
-        let mut sorted = times.clone();
+        self.part(&(promise.load, promise.step.to_owned(), system), promise.part)
+    }
+
+    fn part(&self, key: &(&'static str, String, System), part: Part) -> Option<f64> {
+        let mut sorted = self.times.get(key)?.clone();
         sorted.sort_by(f64::total_cmp);
-        match promise.part {
+        match part {
             Part::Median => sorted.get(sorted.len() / 2).copied(),
             // The 99th percentile; of fewer than a hundred times it is the longest.
             Part::Late => sorted.get((sorted.len() * 99).div_ceil(100).max(1) - 1).copied(),
@@ -188,6 +264,7 @@ impl Numbers {
                 }
             }
         }
+        table.notes.extend(self.failures.iter().cloned());
         table.notes.push(
             "containerd manages cgroups itself, without asking systemd, which is its faster way"
                 .to_owned(),
@@ -268,6 +345,18 @@ mod tests {
         let text = numbers.tables()[0].to_string();
         assert!(text.contains("runc / ours") && text.contains("3.500"), "{text}");
         assert!(text.contains("NOT MET"), "{text}");
+    }
+
+    #[test]
+    fn what_could_not_be_measured_is_told_and_what_is_left_behind_is_judged() {
+        let mut numbers = Numbers::default();
+        numbers.took(System::Runc, "burst", Err(anyhow::anyhow!("it did not start")));
+        let counts = r#"{"counts": {"mounts, more": 1, "memory in KiB, more": 900}}"#;
+        numbers.load(System::Ingot, "churn", counts).expect("numbers");
+        let tables = numbers.tables();
+        assert!(tables[0].to_string().contains("burst was not measured: it did not start"));
+        let left: Vec<_> = tables[2].rows.iter().map(|row| row.met).collect();
+        assert_eq!(left, [Some(true), Some(false)], "{}", tables[2]);
     }
 
     #[test]
