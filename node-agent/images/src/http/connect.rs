@@ -8,7 +8,6 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use base64::Engine as _;
-use hickory_resolver::TokioResolver;
 use http::HeaderValue;
 use hyper_util::rt::TokioIo;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -210,16 +209,11 @@ async fn addresses(url: &Url) -> Result<Vec<SocketAddr>, HttpError> {
     if let Ok(ip) = url.host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, url.port)]);
     }
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| HttpError::Resolve {
+    let found = super::names::addresses(&url.host).await.map_err(|source| HttpError::Resolve {
         host: url.host.clone(),
-        source,
-    };
-    // Built for each use: it reads resolv.conf, which changes, and pulls are rare.
-    let resolver = TokioResolver::builder_tokio()
-        .and_then(hickory_resolver::ResolverBuilder::build)
-        .map_err(|e| failed(Box::new(e)))?;
-    let found = resolver.lookup_ip(url.host.as_str()).await.map_err(|e| failed(Box::new(e)))?;
-    let all = found.iter().map(|ip| SocketAddr::new(ip, url.port));
+        source: Box::new(source),
+    })?;
+    let all = found.into_iter().map(|ip| SocketAddr::new(ip, url.port));
     Ok(all.take(ADDRESSES_MAX).collect())
 }
 
