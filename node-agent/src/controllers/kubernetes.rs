@@ -115,8 +115,7 @@ impl KubernetesController {
     async fn prepare(&mut self, cluster: &Cluster) -> anyhow::Result<()> {
         let now = SystemTime::now();
         // After a power cut in the middle of a restore; while an etcd runs, it is that one's.
-        let begin_anew =
-            cluster.record.restoring && self.written.is_none() && !self.runs(ETCD);
+        let begin_anew = cluster.record.restoring && self.written.is_none() && !self.runs(ETCD);
         let prepared = cluster.clone();
         // Keys are drawn, modules loaded, disks waited for.
         let task = tokio::task::spawn_blocking(move || prepare(&prepared, begin_anew, now));
@@ -352,9 +351,60 @@ fn is_ready(pods: &[Arc<PodStatus>], owner: Owner) -> bool {
 mod tests {
     use super::*;
     use crate::kubernetes::components::KUBELET;
+    use crate::state::DesiredConfig;
+    use crate::state::desired::Source;
+    use crate::state::storage::Volumes;
+    use ingot_machine_config::{Config, Machine};
+
+    fn want(role: NodeRole) -> Want {
+        let section = Section { role, ..Section::default() };
+        let machine = Machine { kubernetes: Some(section), ..Machine::default() };
+        let config = Config { machine, ..Config::default() };
+        let desired =
+            DesiredConfig { generation: 1, source: Source::Api, text: String::new(), config };
+        Want { config: Some(Arc::new(desired)) }
+    }
+
+    fn controller(folder: &std::path::Path) -> KubernetesController {
+        let state = State::new();
+        state.storage.publish(Volumes { state: VolumeState::Mounted, var: VolumeState::Mounted });
+        KubernetesController::new(state, Pods::new(), Kubernetes::at(folder.to_owned()))
+    }
 
     #[test]
     fn at_first_only_what_needs_nobody_is_started() {
         assert_eq!(due(&[]), [ETCD, KUBELET]);
+    }
+
+    #[tokio::test]
+    async fn a_node_without_a_cluster_says_so_and_waits_for_the_bootstrap() {
+        let folder = tempfile::tempdir().unwrap();
+        for want in [Want::default(), want(NodeRole::Worker), want(NodeRole::ControlPlane)] {
+            let mut controller = controller(folder.path());
+            let have = controller.observe(&want).await.unwrap();
+            let steps = controller.plan(&want, &have);
+            assert!(matches!(steps.as_slice(), [Step::Publish]), "{steps:?}");
+            controller.apply(&want, Step::Publish).await.unwrap();
+            assert_eq!(controller.pods.control_plane().unwrap().len(), 0);
+            let have = controller.observe(&want).await.unwrap();
+            assert!(controller.plan(&want, &have).is_empty());
+            let section = want.config.as_ref().map(|_| ());
+            match (section, controller.outcome(&want, &have)) {
+                (None, Outcome::Ok(_)) => {}
+                (Some(()), Outcome::Waiting(what, _)) => assert!(what.contains("bootstrap")),
+                (Some(()), Outcome::Failed(what)) => assert!(what.contains("control-plane")),
+                (section, outcome) => panic!("{section:?} {outcome:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_damaged_record_stops_nothing_and_makes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("cluster.json"), "{").unwrap();
+        let mut controller = controller(folder.path());
+        let error = controller.observe(&want(NodeRole::ControlPlane)).await.unwrap_err();
+        assert!(format!("{error:#}").contains("cluster.json is damaged"), "{error:#}");
+        assert_eq!(controller.pods.control_plane(), None);
     }
 }

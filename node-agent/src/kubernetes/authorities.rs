@@ -8,6 +8,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 /// Years an authority lives, in days.
@@ -15,6 +16,9 @@ const LIFETIME_DAYS: u32 = 3650;
 
 /// Folder of the authorities, below the cluster's.
 const FOLDER: &str = "pki";
+
+/// The controller and whoever asks for a kubeconfig right after a bootstrap: an authority that both made would be two.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// All of them.
 pub(crate) struct Authorities {
@@ -36,6 +40,7 @@ impl Authorities {
     /// # Errors
     /// When one cannot be read or written. One that is damaged is never replaced: everything that it signed would be lost.
     pub(crate) fn ensure(cluster: &Path, now: SystemTime) -> anyhow::Result<Self> {
+        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = cluster.join(FOLDER);
         fs::DirBuilder::new()
             .recursive(true)
@@ -147,6 +152,20 @@ mod tests {
         let error = Authorities::ensure(folder.path(), now).err().expect("refused");
         assert!(format!("{error:#}").contains("etcd-ca.pem is damaged"), "{error:#}");
         assert_eq!(fs::read_to_string(&file).unwrap(), "-----BEGIN");
+    }
+
+    #[test]
+    fn whoever_asks_at_the_same_time_gets_the_same_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let ask = || {
+            let authorities = Authorities::ensure(folder.path(), SystemTime::now()).unwrap();
+            authorities.cluster.certificate().fingerprint()
+        };
+        let all: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(all.iter().all(|one| *one == all[0]), "{all:?}");
     }
 
     #[test]

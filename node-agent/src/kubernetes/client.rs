@@ -188,3 +188,81 @@ impl Client {
         Err(last)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ingot_pki::kubernetes::{Subject, Usage};
+    use ingot_pki::{SubjectName, Validity};
+    use rustls::server::WebPkiClientVerifier;
+    use std::time::SystemTime;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    fn identity(ca: &Ca, usage: Usage) -> Identity {
+        let names = vec![SubjectName::Ip([127, 0, 0, 1].into())];
+        let subject = Subject { common_name: "x".into(), group: None, usage, names };
+        ca.issue_kubernetes(&subject, validity()).unwrap()
+    }
+
+    fn validity() -> Validity {
+        Validity::starting(SystemTime::now(), Validity::days(1))
+    }
+
+    /// A server that wants a certificate of `ca`, and answers every call with what it was asked.
+    async fn echo(ca: &Ca) -> SocketAddr {
+        let own = identity(ca, Usage::Server);
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(ca.certificate().der().to_vec())).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let clients = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(clients.build().unwrap())
+            .with_single_cert(
+                vec![CertificateDer::from(own.certificate.der().to_vec())],
+                PrivatePkcs8KeyDer::from(own.key.pkcs8_der().to_vec()).into(),
+            )
+            .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let mut request = vec![0; 4096];
+                let Ok(count) = stream.read(&mut request).await else { continue };
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {count}\r\n\r\n");
+                let _ = stream.write_all(head.as_bytes()).await;
+                let _ = stream.write_all(&request[..count]).await;
+                let _ = stream.flush().await;
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn it_proves_who_it_is_and_takes_the_next_server_when_one_is_gone() {
+        let ca = Ca::generate("ca", validity()).unwrap();
+        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let servers = vec![gone, echo(&ca).await];
+        let client = Client::new(servers, &ca, &identity(&ca, Usage::Client)).unwrap();
+        let answer = client.call(Call::post("/a?b=c", b"{}".to_vec())).await.unwrap();
+        assert_eq!(answer.status, StatusCode::OK);
+        let asked = String::from_utf8(answer.body).unwrap();
+        assert!(asked.starts_with("POST /a?b=c HTTP/1.1\r\n"), "{asked}");
+        assert!(asked.contains("content-type: application/json"), "{asked}");
+    }
+
+    #[tokio::test]
+    async fn a_stranger_is_not_let_in_and_lets_no_stranger_in() {
+        let (ca, other) =
+            (Ca::generate("ca", validity()).unwrap(), Ca::generate("ca", validity()).unwrap());
+        let server = vec![echo(&ca).await];
+        let stranger = Client::new(server.clone(), &ca, &identity(&other, Usage::Client)).unwrap();
+        assert!(stranger.call(Call::get("/")).await.is_err());
+        let fooled = Client::new(server, &other, &identity(&ca, Usage::Client)).unwrap();
+        assert!(fooled.call(Call::get("/")).await.is_err());
+    }
+}

@@ -2,6 +2,7 @@
 //! Pure. Every argument that differs from upstream's default has its reason here.
 
 use super::{API_PORT, Cluster, ETCD_PORT, NAMESPACE, joined, restore};
+use ingot_machine_config::v1::pod::Container;
 use ingot_runtime::pod::{Pod, Source};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -269,9 +270,16 @@ fn etcd(cluster: &Cluster) -> anyhow::Result<Pod> {
             )],
         },
     )?;
-    if cluster.record.restoring
-        && let Some(container) = pod.spec.containers.first()
-    {
+    if cluster.record.restoring {
+        pod.spec.init_containers = unpacks(cluster, &pod, &data, peer);
+    }
+    Ok(pod)
+}
+
+/// What unpacks a snapshot before etcd starts on it.
+fn unpacks(cluster: &Cluster, pod: &Pod, data: &str, peer: &str) -> Vec<Container> {
+    let node = &cluster.record.node;
+    let of = |container: &Container| {
         let mut unpack = container.clone();
         unpack.name = "restore".to_owned();
         (unpack.startup_probe, unpack.liveness_probe, unpack.readiness_probe) = (None, None, None);
@@ -289,9 +297,9 @@ fn etcd(cluster: &Cluster) -> anyhow::Result<Pod> {
             "--bump-revision=1000000000".to_owned(),
             "--mark-compacted".to_owned(),
         ];
-        pod.spec.init_containers = vec![unpack];
-    }
-    Ok(pod)
+        unpack
+    };
+    pod.spec.containers.iter().map(of).collect()
 }
 
 /// Arguments of every server that asks the API server who its callers are.

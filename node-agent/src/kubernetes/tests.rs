@@ -139,25 +139,20 @@ fn services_have_their_usual_addresses() {
 }
 
 #[test]
-fn dump_for_a_try() {
-    let Some(out) = std::env::var_os("K2_OUT") else { return };
-    let mut cluster = cluster();
-    cluster.folder = out.into();
-    cluster.addresses = vec!["127.0.0.1".parse().unwrap()];
-    let now = std::time::SystemTime::now();
-    for owner in OWNERS {
-        std::fs::create_dir_all(owner.folder(&cluster.folder)).unwrap();
-    }
-    let authorities = Authorities::ensure(&cluster.folder, now).unwrap();
-    certificates::ensure(&cluster, &authorities, now).unwrap();
-    files::ensure(&cluster, &authorities).unwrap();
-    std::fs::write(cluster.folder.join("args.txt"), described(&cluster)).unwrap();
-    let server = "https://127.0.0.1:6443";
-    let kubernetes = Kubernetes::at(cluster.folder.clone());
-    let day = access::LIFETIME_DEFAULT;
-    let text = access::kubeconfig(&kubernetes, &cluster.record, "anna", day, server, now).unwrap();
-    std::fs::write(cluster.folder.join("admin.yaml"), text).unwrap();
-    let agent = access::agent(&authorities, now).unwrap();
-    let text = format!("{}{}", agent.certificate.to_pem(), agent.key.to_pem().as_str());
-    std::fs::write(cluster.folder.join("agent.pem"), text).unwrap();
+fn a_restore_unpacks_beside_the_database_of_before_and_everybody_begins_anew() {
+    let mut restoring = cluster();
+    (restoring.record.restores, restoring.record.restoring) = (2, true);
+    let etcd = components::pod(&restoring, components::ETCD).unwrap();
+    let [unpack] = etcd.spec.init_containers.as_slice() else { panic!("one init container") };
+    assert!(unpack.command.contains(&"--data-dir=/var/lib/etcd/data-2".to_owned()));
+    assert!(unpack.command.iter().any(|word| word.starts_with("--bump-revision=")));
+    assert!(unpack.readiness_probe.is_none());
+    let main = &etcd.spec.containers[0];
+    assert!(main.command.contains(&"--data-dir=/var/lib/etcd/data-2".to_owned()));
+    let before = components::pod(&cluster(), components::API_SERVER).unwrap();
+    let after = components::pod(&restoring, components::API_SERVER).unwrap();
+    assert_ne!(before, after, "what it has in memory is from another database");
+    restoring.record.restoring = false;
+    let etcd = components::pod(&restoring, components::ETCD).unwrap();
+    assert!(etcd.spec.init_containers.is_empty());
 }
