@@ -134,7 +134,10 @@ pub(super) async fn session(machine: &mut Machine, socket: &str, report: &Report
             let cri = Cri::wait_at(machine.forwarded(RELAY_PORT)?).await?;
             let started = Runner::start(cri, socket).await?;
             let files = with_images(FILES);
-            let config = format!("printf 'runtime-endpoint: unix://{socket}\\n' >/etc/crictl.yaml");
+            // crictl's own patience is 2 s, which a busy host with emulated processors can use up.
+            let config = format!(
+                "printf 'runtime-endpoint: unix://{socket}\\ntimeout: 60\\n' >/etc/crictl.yaml"
+            );
             started.tool(&["sh", "-c", &format!("{config}\n{files}")]).await?;
             runner = Some(started);
             Ok(())
