@@ -48,6 +48,7 @@ pub mod disk;
 pub mod documents;
 mod evidence;
 pub mod faults;
+pub mod kubernetes;
 pub mod leaks;
 pub mod machine;
 mod ports;

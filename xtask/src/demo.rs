@@ -1,6 +1,7 @@
 //! Builds, boots and tries a node: what a newcomer sees first. Everything an operator would type is done with `ingotctl`;
 //! what is measured comes from the machine API.
 
+mod kubernetes;
 mod operator;
 mod quotas;
 
@@ -12,7 +13,7 @@ use comfy_table::Table;
 use indicatif::{ProgressBar, ProgressStyle};
 use ingot_qemu_tests::artifacts::Artifacts;
 use ingot_qemu_tests::client::Api;
-use ingot_qemu_tests::machine::{BOOT_LIMIT, Machine};
+use ingot_qemu_tests::machine::{BOOT_LIMIT, Machine, MachineBuilder};
 
 use crate::{image, setup, workspace};
 use operator::Operator;
@@ -31,6 +32,9 @@ pub(crate) struct Args {
     /// Power the node off at the end instead of leaving it running.
     #[arg(long)]
     once: bool,
+    /// Show a whole cluster: the node becomes upstream Kubernetes, with a kubectl for it.
+    #[arg(long)]
+    kubernetes: bool,
 }
 
 /// Runs `cargo xtask demo`.
@@ -38,6 +42,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let progress = ingot_image_builder::progress::Terminal::new();
     let tools = setup::ensure(&progress)?;
     drop(progress);
+    if args.kubernetes {
+        return kubernetes::run(args, &tools);
+    }
     step("building the image (the first time takes minutes)");
     image::build(PROFILE, false)?;
     step("building ingotctl");
@@ -54,24 +61,47 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 async fn demo(args: &Args, artifacts: &Artifacts, directory: &Path) -> anyhow::Result<()> {
     let begin = Instant::now();
-    let mut builder = Machine::builder(artifacts, "demo");
-    if !args.once {
-        builder = builder.lives_on_in(&directory.join("node"));
+    let mut machine = boot(args, Machine::builder(artifacts, "demo"), directory).await?;
+    let result = show(args, &mut machine, directory, begin).await;
+    if let Err(error) = &result {
+        give_up(&mut machine, error).await?;
     }
-    let mut machine = builder.boot().await?;
+    result
+}
+
+/// Starts the demo's machine, and remembers it for the next demo.
+async fn boot(args: &Args, builder: MachineBuilder, directory: &Path) -> anyhow::Result<Machine> {
+    let builder = if args.once { builder } else { builder.lives_on_in(&directory.join("node")) };
+    let machine = builder.boot().await?;
     if let Some(pid) = machine.process_id() {
         fs_err::create_dir_all(directory)?;
         fs_err::write(pid_file(directory), pid.to_string())?;
     }
-    let result = show(args, &mut machine, directory, begin).await;
-    if let Err(error) = &result {
-        let folder = machine.keep_evidence("demo", &format!("{error:?}")).await?;
-        eprintln!("what is known about the node is in {}", folder.display());
-        if machine.process_id().is_some() {
-            machine.cut_power()?;
-        }
+    Ok(machine)
+}
+
+/// Keeps what is known about a node whose demo failed, and switches it off.
+async fn give_up(machine: &mut Machine, error: &anyhow::Error) -> anyhow::Result<()> {
+    let folder = machine.keep_evidence("demo", &format!("{error:?}")).await?;
+    eprintln!("what is known about the node is in {}", folder.display());
+    if machine.process_id().is_some() {
+        machine.cut_power()?;
     }
-    result
+    Ok(())
+}
+
+/// Waits for a machine without config to show its pairing code.
+async fn pairing_code(machine: &Machine) -> anyhow::Result<String> {
+    let code = waiting(
+        "booting: UEFI, verified root, PID 1, agent",
+        machine.console().wait_for_text(CODE_PREFIX, BOOT_LIMIT),
+    )
+    .await?;
+    let code = code.split_whitespace().next().unwrap_or_default().to_owned();
+    step(&format!(
+        "the node waits for its first config; its console shows the pairing code {code}"
+    ));
+    Ok(code)
 }
 
 /// The demo proper: the machine is on, and nobody has told it anything.
@@ -81,25 +111,13 @@ async fn show(
     directory: &Path,
     begin: Instant,
 ) -> anyhow::Result<()> {
-    let mut table = Table::new();
-    table
-        .load_style(comfy_table::presets::UTF8_BORDERS_ONLY)
-        .set_content_arrangement(comfy_table::ContentArrangement::Dynamic)
-        .set_width(TABLE_WIDTH)
-        .set_header(["what", "expected", "seen"]);
-    let code = waiting(
-        "booting: UEFI, verified root, PID 1, agent",
-        machine.console().wait_for_text(CODE_PREFIX, BOOT_LIMIT),
-    )
-    .await?;
-    let code = code.split_whitespace().next().unwrap_or_default().to_owned();
+    let mut table = summary();
+    let code = pairing_code(machine).await?;
     let booted = begin.elapsed();
-    step(&format!(
-        "the node waits for its first config; its console shows the pairing code {code}"
-    ));
     table.add_row(["a node without config", "shows a pairing code", &code]);
 
-    let operator = Operator::generate(directory, machine)?;
+    let operator = Operator::generate(directory, machine, "", &quotas::pods())?;
+    step("the config has four pods: one spins, one wants too much memory, one forks, one behaves");
     operator.apply(&code)?;
     let mut api = operator.api()?;
     waiting("the node makes its config true", quotas::running(&mut api)).await?;
@@ -137,6 +155,17 @@ async fn show(
         println!("\n{table}\n\n{}", operator.next_commands());
     }
     Ok(())
+}
+
+/// The table of what was seen, empty.
+fn summary() -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(comfy_table::presets::UTF8_BORDERS_ONLY)
+        .set_content_arrangement(comfy_table::ContentArrangement::Dynamic)
+        .set_width(TABLE_WIDTH)
+        .set_header(["what", "expected", "seen"]);
+    table
 }
 
 /// What runs on the node: PID 1, the agent, and the pods' own processes.

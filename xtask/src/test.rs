@@ -4,6 +4,7 @@ pub(crate) mod cri;
 pub(crate) mod cri_tools;
 mod hostile;
 pub(crate) mod images;
+mod kubernetes;
 mod oci;
 
 use std::io::{BufRead as _, BufReader};
@@ -175,7 +176,9 @@ fn in_qemu(
     let cri = cri::kit(tools, &names, args, report)?;
     let count = args.count.map(usize::try_from).transpose().context("--count")?;
     let faults = Faults::new(seed);
-    let context = suites::Context { artifacts, full: args.full, count, faults, cri };
+    let kubernetes = kubernetes::kit(tools, &names, args, report)?;
+    let full = args.full;
+    let context = suites::Context { artifacts, full, count, faults, cri, kubernetes };
     // One thread: the kernel ends each QEMU with the thread that started it.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -16,6 +16,7 @@ mod density;
 mod exec;
 mod hardening;
 mod isolation;
+mod kubernetes;
 mod network;
 mod pods;
 mod pods_full;
@@ -51,6 +52,19 @@ pub struct Context {
     pub faults: Faults,
     /// What the suites of the CRI need; `None` when none of them is to run.
     pub cri: Option<CriKit>,
+    /// What the suite `kubernetes` needs; `None` when it is not to run.
+    pub kubernetes: Option<KubernetesKit>,
+}
+
+/// What the suite `kubernetes` needs.
+#[derive(Debug, Clone)]
+pub struct KubernetesKit {
+    /// An image with Kubernetes in it.
+    pub artifacts: Artifacts,
+    /// The program with kubectl in it, for this machine.
+    pub kube: PathBuf,
+    /// The OCI image layout with the images of the long form; `None` for the short form.
+    pub images: Option<PathBuf>,
 }
 
 impl Context {
@@ -102,10 +116,11 @@ enum Kind {
     CriCrash,
     CriLimits,
     Exec,
-    BadInput,
-    Pull,
     Isolation,
     Attacks,
+    BadInput,
+    Pull,
+    Kubernetes,
 }
 
 impl Suite {
@@ -115,7 +130,12 @@ impl Suite {
         !self.needs_cri()
             && !matches!(
                 self.kind,
-                Kind::AgentCrash | Kind::PowerCut | Kind::Verity | Kind::Critest | Kind::Network
+                Kind::AgentCrash
+                    | Kind::PowerCut
+                    | Kind::Verity
+                    | Kind::Critest
+                    | Kind::Network
+                    | Kind::Kubernetes
             )
     }
 
@@ -141,10 +161,10 @@ impl Suite {
                 | Kind::CriCrash
                 | Kind::CriLimits
                 | Kind::Exec
-                | Kind::BadInput
-                | Kind::Pull
                 | Kind::Isolation
                 | Kind::Attacks
+                | Kind::BadInput
+                | Kind::Pull
         )
     }
 }
@@ -199,6 +219,11 @@ pub const SUITES: &[Suite] = &[
         kind: Kind::PowerCut,
     },
     Suite { name: "verity", about: "a tampered root block is never served", kind: Kind::Verity },
+    Suite {
+        name: "kubernetes",
+        about: "one command makes a cluster, and what people use of one works",
+        kind: Kind::Kubernetes,
+    },
     Suite {
         name: "crictl",
         about: "the command line for container runtimes, as it is",
@@ -286,15 +311,16 @@ pub async fn run(context: &Context, names: &[String], report: &Report) {
                 Kind::AgentCrash => Box::pin(agent_crash::run(context, &report)).await,
                 Kind::PowerCut => Box::pin(power_cut::run(context, &report)).await,
                 Kind::Verity => Box::pin(verity::run(context, &report)).await,
+                Kind::Kubernetes => Box::pin(kubernetes::run(context, &report)).await,
                 Kind::Density => Box::pin(density::run(context, &report)).await,
                 Kind::Churn => Box::pin(churn::run(context, &report)).await,
                 Kind::CriCrash => Box::pin(cri_crash::run(context, &report)).await,
                 Kind::CriLimits => Box::pin(cri_limits::run(context, &report)).await,
                 Kind::Exec => Box::pin(exec::run(context, &report)).await,
-                Kind::BadInput => Box::pin(bad_input::run(context, &report)).await,
-                Kind::Pull => Box::pin(pull::run(context, &report)).await,
                 Kind::Isolation => Box::pin(isolation::run(context, &report)).await,
                 Kind::Attacks => Box::pin(attacks::run(context, &report)).await,
+                Kind::BadInput => Box::pin(bad_input::run(context, &report)).await,
+                Kind::Pull => Box::pin(pull::run(context, &report)).await,
                 Kind::Crictl => Box::pin(crictl::run(context, &report)).await,
                 Kind::Critest => Box::pin(critest::run(context, &report)).await,
                 _ => {}

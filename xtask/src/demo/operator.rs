@@ -9,7 +9,7 @@ use ingot_pki::{Ca, Role, Validity};
 use ingot_qemu_tests::client::{self, Api};
 use ingot_qemu_tests::machine::Machine;
 
-use super::{quotas, step};
+use super::step;
 use crate::workspace;
 
 /// Name of the installation, of the context, and of the node.
@@ -26,8 +26,14 @@ pub(super) struct Operator {
 }
 
 impl Operator {
-    /// Makes keys, a context and a machine config, with `ingotctl gen`, and adds the demo's pods to the config.
-    pub(super) fn generate(directory: &Path, machine: &Machine) -> anyhow::Result<Self> {
+    /// Makes keys, a context and a machine config, with `ingotctl gen`, and adds `sections` of the machine document and further documents
+    /// to the config.
+    pub(super) fn generate(
+        directory: &Path,
+        machine: &Machine,
+        sections: &str,
+        documents: &[String],
+    ) -> anyhow::Result<Self> {
         let operator = Self {
             ingotctl: machine.artifacts().tools.ingotctl.clone(),
             directory: directory.join("operator"),
@@ -43,13 +49,11 @@ impl Operator {
         operator.run(&mut command)?;
         let config = fs_err::read_to_string(operator.config())?;
         // The emulated network may reach no time server; the emulated clock is right.
+        let head = "kind: Machine\n";
         let config =
-            config.replacen("kind: Machine\n", "kind: Machine\ntime:\n  enabled: false\n", 1);
-        let pods = quotas::pods();
-        fs_err::write(operator.config(), format!("{config}---\n{}", pods.join("---\n")))?;
-        step(
-            "the config has four pods: one spins, one wants too much memory, one forks, one behaves",
-        );
+            config.replacen(head, &format!("{head}time:\n  enabled: false\n{sections}"), 1);
+        let all: Vec<String> = std::iter::once(config).chain(documents.iter().cloned()).collect();
+        fs_err::write(operator.config(), all.join("---\n"))?;
         Ok(operator)
     }
 
@@ -70,6 +74,27 @@ impl Operator {
         self.run(&mut command)
     }
 
+    /// Makes the node a cluster.
+    pub(super) fn bootstrap(&self) -> anyhow::Result<()> {
+        let mut command = self.ingotctl();
+        command.args(["--endpoint", &self.endpoint(), "--timeout", "120s", "bootstrap"]);
+        self.run(&mut command)
+    }
+
+    /// The administrator's kubeconfig, for an API server at a port of this machine.
+    pub(super) fn kubeconfig(&self, port: u16) -> anyhow::Result<String> {
+        let mut command = self.ingotctl();
+        let server = format!("https://127.0.0.1:{port}");
+        command.args(["--endpoint", &self.endpoint(), "kubeconfig", "--server", &server]);
+        workspace::output(&mut command)
+    }
+
+    /// What stands before a word of `ingotctl` when a person calls it, as a shell's alias.
+    pub(super) fn alias(&self) -> String {
+        let (program, contexts) = (display(&self.ingotctl), display(&self.contexts()));
+        format!("alias ingotctl='{program} --config {contexts}'")
+    }
+
     /// The API, as an administrator of this installation.
     pub(super) fn api(&self) -> anyhow::Result<Api> {
         let read = |name: &str| fs_err::read_to_string(self.directory.join(name));
@@ -83,11 +108,8 @@ impl Operator {
 
     /// What a person may try now.
     pub(super) fn next_commands(&self) -> String {
-        let program = display(&self.ingotctl);
-        let contexts = display(&self.contexts());
-        let mut text = format!(
-            "the node runs on; ask it something:\n\n  alias ingotctl='{program} --config {contexts}'\n"
-        );
+        let alias = self.alias();
+        let mut text = format!("the node runs on; ask it something:\n\n  {alias}\n");
         for (words, why) in [
             ("status", "stage, addresses, root integrity"),
             ("pods", "what runs, what was killed and why"),
@@ -140,6 +162,6 @@ impl Operator {
 }
 
 /// A path as seen from the root of the repository, where the reader is.
-fn display(path: &Path) -> String {
+pub(super) fn display(path: &Path) -> String {
     path.strip_prefix(workspace::root()).unwrap_or(path).display().to_string()
 }

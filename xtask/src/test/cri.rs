@@ -60,6 +60,13 @@ pub(crate) fn bench_images(
     Ok(directory)
 }
 
+/// The folder of images for pods of a cluster, without critest.
+pub(super) fn pod_images(tools: &Tools) -> anyhow::Result<PathBuf> {
+    let directory = workspace::target().join("tools/pod-images");
+    write(&directory, tools, None, None)?;
+    Ok(directory)
+}
+
 fn write_images(tools: &Tools, cri_tools: Option<&CriTools>) -> anyhow::Result<PathBuf> {
     let directory = workspace::target().join("tools/test-images");
     write(&directory, tools, cri_tools, None)?;

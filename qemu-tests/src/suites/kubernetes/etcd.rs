@@ -1,0 +1,89 @@
+//! What was acknowledged stays: over a snapshot and its restoration, and over power cuts in the middle of writes.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+
+use super::CHECK_LIMIT;
+use crate::kubernetes::Cluster;
+use crate::kubernetes::cluster::READY_LIMIT;
+use crate::report::Report;
+
+/// Power cuts in a full run, and in one that only names the suite: each costs a boot of the whole cluster.
+const CUTS: (usize, usize) = (20, 2);
+/// Writes are sent for so long before the power is cut.
+const WRITING: Duration = Duration::from_secs(20);
+
+pub(super) async fn run(cluster: &mut Cluster, full: bool, report: &Report) {
+    let c = cluster;
+    c.check(report, "etcd's members and state can be asked for", CHECK_LIMIT, status).await;
+    c.check(report, "a restored snapshot has what it had", READY_LIMIT * 2, restore).await;
+    let cuts = if full { CUTS.0 } else { CUTS.1 };
+    let name = format!("every acknowledged write survives {cuts} power cuts");
+    let limit = READY_LIMIT * u32::try_from(cuts + 1).unwrap_or(u32::MAX);
+    let cut = async |cluster: &mut Cluster| power_cuts(cluster, cuts).await;
+    c.check(report, &name, limit, cut).await;
+}
+
+async fn status(cluster: &mut Cluster) -> anyhow::Result<()> {
+    for words in [&["etcd", "members"][..], &["etcd", "status"], &["etcd", "defrag"]] {
+        let said = cluster.ingotctl(words).await?.ok()?;
+        ensure!(!said.trim().is_empty(), "`ingotctl {}` says nothing", words.join(" "));
+    }
+    Ok(())
+}
+
+async fn restore(cluster: &mut Cluster) -> anyhow::Result<()> {
+    let kubectl = &cluster.kubectl;
+    let old = ["create", "configmap", "before-snapshot", "-n", "default"];
+    kubectl.ok(&old).await?;
+    let snapshot = cluster.machine.directory().join("etcd.snapshot");
+    let path = snapshot.to_string_lossy().into_owned();
+    cluster.ingotctl(&["etcd", "snapshot", &path]).await?.ok()?;
+    ensure!(fs_err::metadata(&snapshot)?.len() > 100_000, "the snapshot is hardly there");
+    kubectl.ok(&["delete", "configmap", "before-snapshot", "-n", "default"]).await?;
+    kubectl.ok(&["create", "configmap", "after-snapshot", "-n", "default"]).await?;
+    cluster.ingotctl(&["etcd", "restore", &path, "--yes"]).await?.ok()?;
+    // The API server of before the restoration may still answer for a moment.
+    let found = ["get", "configmaps", "-n", "default", "-o", "name"];
+    kubectl.until(&found, "configmap/before-snapshot", READY_LIMIT).await?;
+    let all = kubectl.ok(&found).await?;
+    ensure!(!all.contains("after-snapshot"), "what came after the snapshot is there: {all}");
+    cluster.wait_ready().await
+}
+
+async fn power_cuts(cluster: &mut Cluster, cuts: usize) -> anyhow::Result<()> {
+    cluster.kubectl.ok(&["create", "namespace", "written"]).await?;
+    let mut acknowledged = Vec::new();
+    for cut in 0..cuts {
+        // Ends by its time; the write that is under way then is acknowledged to nobody.
+        let writing = write_on(cluster, cut, &mut acknowledged);
+        let _cut_short = tokio::time::timeout(WRITING, writing).await;
+        cluster.machine.cut_power()?;
+        cluster.machine.power_on().await?;
+        cluster.wait_api_server().await.with_context(|| format!("after cut {}", cut + 1))?;
+        let words = ["get", "configmaps", "-n", "written", "-o", "name"];
+        let found = cluster.kubectl.ok(&words).await?;
+        let found: Vec<&str> = found.lines().collect();
+        for name in &acknowledged {
+            let object = format!("configmap/{name}");
+            ensure!(found.contains(&object.as_str()), "{name} is gone after cut {}", cut + 1);
+        }
+    }
+    ensure!(acknowledged.len() >= cuts, "only {} writes were tried", acknowledged.len());
+    cluster.wait_ready().await
+}
+
+/// Writes objects one after the other, and remembers those that were acknowledged.
+async fn write_on(
+    cluster: &Cluster,
+    cut: usize,
+    acknowledged: &mut Vec<String>,
+) -> anyhow::Result<()> {
+    for number in 0..u64::MAX {
+        let name = format!("w{cut}-{number}");
+        cluster.kubectl.ok(&["create", "configmap", &name, "-n", "written"]).await?;
+        acknowledged.push(name);
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! What a cluster of one node costs: memory of the whole idle node, writes to its disk, the smallest machine in which it becomes Ready and
+//! runs a pod, and the size of its image. Counts and bytes only: how long emulation takes on a busy machine says nothing.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use ingot_qemu_tests::artifacts::Artifacts;
+use ingot_qemu_tests::client::Api;
+use ingot_qemu_tests::documents::WORKLOAD;
+use ingot_qemu_tests::kubernetes::cluster::READY_LIMIT;
+use ingot_qemu_tests::kubernetes::{Cluster, Shape};
+
+use super::Bench;
+use super::table::Table;
+use crate::{image, kubernetes};
+
+/// The image that ships, with the one bundled image of the tests for a user's pod.
+const PROFILE: &str = "demo";
+/// The image whose size is promised.
+const SHIPPED: &str = "vm";
+/// Memory of the machine whose use is measured: enough that nothing is squeezed.
+const AMPLE_MIB: u32 = 2048;
+/// Machines that are tried until one is too small, in MiB.
+const SMALLER_MIB: [u32; 4] = [1024, 896, 768, 640];
+/// From the last pod being ready until an idle cluster is looked at, by the guest's clock: kubelet, the caches and Go's collectors settle.
+const SETTLE: Duration = Duration::from_secs(120);
+/// Time over which the writes of an idle cluster are counted, by the guest's clock.
+const IDLE: Duration = Duration::from_secs(600);
+/// Whole groups whose memory is listed.
+const GROUPS: &str = "/";
+/// Fields of `/sys/block/*/stat`: sectors written, in units of 512 bytes.
+const SECTORS_WRITTEN: usize = 6;
+
+/// Measures a cluster of one node.
+pub(super) fn measure(bench: &Bench) -> anyhow::Result<Vec<Table>> {
+    let built = kubernetes::ensure()?;
+    image::build_with(PROFILE, false, Some(built.clone()))?;
+    let shipped = image::build_with(SHIPPED, false, Some(built.clone()))?;
+    let mut sizes = Table::new("Size of the vm image with Kubernetes");
+    for (name, output) in &shipped.manifest.outputs {
+        sizes.add(name, &[mib(output.size)], "MiB");
+        if name == "disk.qcow2" {
+            sizes.at_most(110.0, "compressed image");
+        }
+    }
+    let kube = built.program.clone();
+    let artifacts = image::artifacts_with(&bench.tools, PROFILE, false, Some(built))?;
+    // One thread: the kernel ends each QEMU with the thread that started it.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    runtime.block_on(async {
+        let idle = idle(&artifacts, &kube).await?;
+        Ok(vec![sizes, idle, smallest(&artifacts, &kube).await?])
+    })
+}
+
+/// Boots a machine with so much memory and waits for a cluster that runs a user's pod.
+async fn cluster(artifacts: &Artifacts, kube: &Path, memory_mib: u32) -> anyhow::Result<Cluster> {
+    let shape = Shape { name: "bench-kubernetes", memory_mib, kubernetes: "" };
+    let mut cluster = Cluster::boot(artifacts, kube, None, shape).await?;
+    let started = tokio::time::timeout(READY_LIMIT, start(&mut cluster)).await;
+    match started {
+        Ok(Ok(())) => Ok(cluster),
+        Ok(Err(error)) => Err(error),
+        Err(_) => bail!("no pod ran in {} s", READY_LIMIT.as_secs()),
+    }
+}
+
+async fn start(cluster: &mut Cluster) -> anyhow::Result<()> {
+    cluster.machine.wait_api().await?;
+    cluster.bootstrap().await?;
+    cluster.wait_ready().await?;
+    let kubectl = &cluster.kubectl;
+    for name in ["daemonset/kube-proxy", "deployment/coredns"] {
+        kubectl.until(&["get", "-n", "kube-system", name, "-o", "name"], "/", READY_LIMIT).await?;
+        kubectl.rolled_out(&["-n", "kube-system", name], READY_LIMIT).await?;
+    }
+    kubectl.until(&["get", "serviceaccounts", "-n", "default"], "default", READY_LIMIT).await?;
+    let run = ["run", "user", "--image", WORKLOAD, "--image-pull-policy=Never", "--", "sleep"];
+    kubectl.ok(&run).await?;
+    kubectl.wait_for("condition=Ready", &["pod/user"], READY_LIMIT).await
+}
+
+/// Memory and writes of a cluster with nothing to do.
+async fn idle(artifacts: &Artifacts, kube: &Path) -> anyhow::Result<Table> {
+    let cluster = cluster(artifacts, kube, AMPLE_MIB).await?;
+    let mut api = cluster.machine.api()?;
+    pass(&mut api, SETTLE).await?;
+    let mut table = Table::new(
+        "An idle cluster of one node, with its add-ons and one user's pod, in a machine of 2 GiB",
+    );
+    let memory = api.status().await?.memory.context("the node says nothing of its memory")?;
+    let used = memory.total_bytes.saturating_sub(memory.available_bytes);
+    table.add("memory used by the whole node", &[mib(used)], "MiB");
+    for group in api.cgroups(GROUPS).await? {
+        if group.memory_current_bytes >> 20 > 0 {
+            let what = format!("  charged to {}", group.path);
+            table.add(&what, &[mib(group.memory_current_bytes)], "MiB");
+        }
+    }
+    table.notes.push(
+        "memory used is MemTotal - MemAvailable; what a group is charged for includes pages of files that can be dropped"
+            .to_owned(),
+    );
+    let (sectors, begin) = (written(&mut api).await?, uptime(&mut api).await?);
+    pass(&mut api, IDLE).await?;
+    let (more, end) = (written(&mut api).await?, uptime(&mut api).await?);
+    let bytes = more.saturating_sub(sectors) * 512;
+    table.add("written to the disk", &[mib(bytes) * 3600.0 / (end - begin)], "MiB/h");
+    let words = ["get", "events", "-A", "--field-selector", "reason=Pulling", "-o", "name"];
+    let pulled = cluster.kubectl.ok(&words).await?.lines().count();
+    table.add("images pulled until then", &[number(pulled)], "");
+    table.at_most(0.0, "nothing is pulled");
+    Ok(table)
+}
+
+/// The smallest machine of those tried that becomes a cluster and runs a pod.
+async fn smallest(artifacts: &Artifacts, kube: &Path) -> anyhow::Result<Table> {
+    let mut table = Table::new("The smallest machine that becomes Ready and runs a pod");
+    let mut works = f64::NAN;
+    for memory_mib in SMALLER_MIB {
+        match cluster(artifacts, kube, memory_mib).await {
+            Ok(cluster) => {
+                let memory = cluster.machine.api()?.status().await?.memory.unwrap_or_default();
+                let what = format!("memory left in a machine of {memory_mib} MiB");
+                table.add(&what, &[mib(memory.available_bytes)], "MiB");
+                works = f64::from(memory_mib);
+            }
+            Err(error) => {
+                table.notes.push(format!("{memory_mib} MiB are too little: {error:#}"));
+                break;
+            }
+        }
+    }
+    table.add("memory of the smallest one", &[works], "MiB");
+    table.at_most(1024.0, "a cluster in 1 GiB");
+    Ok(table)
+}
+
+/// Waits until so much time passed in the guest.
+async fn pass(api: &mut Api, time: Duration) -> anyhow::Result<()> {
+    let end = uptime(api).await? + time.as_secs_f64();
+    // Emulation on a busy host may be many times slower than the guest's clock.
+    let name = format!("{} s to pass in the guest", time.as_secs());
+    ingot_qemu_tests::wait::until(&name, time * 10, async || {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        Ok((uptime(api).await? >= end).then_some(()))
+    })
+    .await
+}
+
+/// Seconds since the guest's boot.
+async fn uptime(api: &mut Api) -> anyhow::Result<f64> {
+    let text = api.read_text("/proc/uptime").await?;
+    text.split(' ').next().unwrap_or_default().parse().context("read /proc/uptime")
+}
+
+/// Sectors written to the only disk since the guest's boot.
+async fn written(api: &mut Api) -> anyhow::Result<u64> {
+    let text = api.read_text("/sys/block/vda/stat").await?;
+    let field = text.split_whitespace().nth(SECTORS_WRITTEN);
+    field.and_then(|field| field.parse().ok()).with_context(|| format!("the disk says {text:?}"))
+}
+
+/// Bytes as MiB.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "sizes of files and memory are far below 2^52 bytes"
+)]
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a cluster has fewer than 2^52 events")]
+fn number(count: usize) -> f64 {
+    count as f64
+}
