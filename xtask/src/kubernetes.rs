@@ -23,6 +23,9 @@ const TAGS: &str = "grpcnotrace,notest,selinux";
 const VERSION_PACKAGES: [&str; 2] =
     ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"];
 
+/// How much of what Go said an error carries: without a proxy it says the same of every package.
+const LAST_LINES: usize = 8;
+
 /// Arguments of `cargo xtask kubernetes`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -284,7 +287,7 @@ fn watch(command: &mut Command, mut message: impl FnMut(&str)) -> anyhow::Result
     for line in stderr.into_iter().flat_map(|it| BufReader::new(it).lines()).map_while(Result::ok) {
         message(&line);
         last.push(line);
-        if last.len() > 40 {
+        if last.len() > LAST_LINES {
             last.remove(0);
         }
     }
