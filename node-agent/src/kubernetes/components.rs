@@ -125,6 +125,14 @@ pub(crate) fn plain(cluster: &Cluster, parts: Parts) -> anyhow::Result<Pod> {
     }
     let mut container = container(cluster, owner, args, memory_mib, cpu);
     with_probes(&mut container, probes);
+    if cluster.record.restores > 0
+        && owner != ETCD
+        && let Some(variables) = container["env"].as_array_mut()
+    {
+        // What it has in memory is from another database. A pod whose containers are others is made anew.
+        let restores = cluster.record.restores.to_string();
+        variables.push(json!({"name": "INGOT_RESTORES", "value": restores}));
+    }
     container["volumeMounts"] = json!(mounts);
     container["securityContext"] = json!({
         "runAsUser": owner.uid,
@@ -141,13 +149,7 @@ pub(crate) fn plain(cluster: &Cluster, parts: Parts) -> anyhow::Result<Pod> {
         "containers": [container],
         "volumes": volumes,
     });
-    let mut pod = finish(owner, spec)?;
-    if cluster.record.restores > 0 && owner != ETCD {
-        // What it has in memory is from another database: it begins anew.
-        let restores = cluster.record.restores.to_string();
-        pod.annotations.insert("ingot.dev/restores".to_owned(), restores);
-    }
-    Ok(pod)
+    finish(owner, spec)
 }
 
 /// Room for what a program writes to /tmp.

@@ -108,8 +108,10 @@ fn program(pod: &PodStatus) -> Part {
             let said: Vec<&str> =
                 words.into_iter().map(String::as_str).filter(|word| !word.is_empty()).collect();
             let health = if restarts >= RESTARTS_BROKEN { Health::Failed } else { Health::Waiting };
-            let end =
-                format!("{restarts} restarts; see `ingotctl logs -n {} {}`", pod.namespace, pod.name);
+            let end = format!(
+                "{restarts} restarts; see `ingotctl logs -n {} {}`",
+                pod.namespace, pod.name
+            );
             (
                 health,
                 format!(
