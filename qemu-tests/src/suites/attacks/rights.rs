@@ -15,6 +15,9 @@ use crate::suites::isolation::users::own_users;
 use crate::wait;
 use v1::security_profile::ProfileType;
 
+/// What makes a pod one of its kind.
+type Kind = fn(&mut v1::PodSandboxConfig);
+
 /// A container that takes more memory than it may has been ended.
 const OOM_LIMIT: Duration = Duration::from_secs(120);
 
@@ -191,7 +194,7 @@ pub(super) async fn run(machine: &mut Machine, bench: &mut Bench, report: &Repor
 
 /// A container that takes too much memory is ended, however its pod is made.
 async fn limited(bench: &mut Bench) -> anyhow::Result<()> {
-    let kinds: [(&str, fn(&mut v1::PodSandboxConfig)); 4] = [
+    let kinds: [(&str, Kind); 4] = [
         ("plain", |_| {}),
         ("ids of its own", own_users),
         ("shared processes", |it| namespaces(it).pid = v1::NamespaceMode::Pod.into()),
