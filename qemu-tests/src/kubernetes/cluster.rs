@@ -1,7 +1,7 @@
 //! A node that becomes a cluster: its machine, the operator's `ingotctl`, the user's kubectl, and what is kept when a check fails.
 
 use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
@@ -88,7 +88,9 @@ impl Cluster {
         fs_err::write(&contexts, contexts_of(&machine))?;
         fs_err::set_permissions(&contexts, Permissions::from_mode(0o600))?;
         let kubeconfig = home.join("kubeconfig");
-        let kubectl = Kubectl::new(kube, &kubeconfig, &home);
+        let program = home.join("kubectl");
+        symlink(kube, &program).context("make a link called kubectl")?;
+        let kubectl = Kubectl::new(&program, &kubeconfig, &home);
         Ok(Self { machine, kubectl, contexts, kubeconfig, _registry: registry })
     }
 

@@ -1,6 +1,5 @@
-//! Upstream's kubectl: the multi-call program of `kubernetes/` under that name, on the host.
+//! Upstream's kubectl on the host: the multi-call program of `kubernetes/`, through a link of that name.
 
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -25,7 +24,7 @@ pub struct Kubectl {
 }
 
 impl Kubectl {
-    /// The program with every component of Kubernetes, and a kubeconfig. What kubectl caches goes to `home`.
+    /// A program called kubectl, and a kubeconfig. What kubectl caches goes to `home`.
     #[must_use]
     pub fn new(program: &Path, kubeconfig: &Path, home: &Path) -> Self {
         Self {
@@ -39,7 +38,7 @@ impl Kubectl {
     #[must_use]
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.arg0("kubectl").args(words);
+        command.args(words);
         command.env("KUBECONFIG", &self.kubeconfig).env("HOME", &self.home);
         command.stdin(Stdio::null());
         command
