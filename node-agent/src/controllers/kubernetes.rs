@@ -174,7 +174,7 @@ impl Controller for KubernetesController {
         let waits_for = waits_for.or_else(|| {
             (cluster.is_some() && engine.is_none()).then(|| "the pod engine".to_owned())
         });
-        let due = if cluster.is_some() { due(&pods) } else { Vec::new() };
+        let due = if cluster.is_some() { due(&pods, has_processes) } else { Vec::new() };
         let published = self
             .pods
             .control_plane()
@@ -319,13 +319,20 @@ pub(crate) fn addresses(state: &State) -> Vec<std::net::IpAddr> {
     super::pods::node_facts(state).addresses
 }
 
-/// The programs that should run now: those that run already, those that need nobody, and those whose need is met.
-fn due(pods: &[Arc<PodStatus>]) -> Vec<Owner> {
-    let is_due = |owner: &Owner| {
-        let runs = pods.iter().any(|pod| is_of(pod, *owner));
-        runs || needs(*owner).is_none_or(|first| is_ready(pods, first))
-    };
+/// The programs that should run now: those that run already, those that need nobody, and those whose need is met. One that ended, or
+/// that a reboot ended, waits for its need again: it would only end again, with ever longer pauses.
+fn due(pods: &[Arc<PodStatus>], runs: impl Fn(Owner) -> bool) -> Vec<Owner> {
+    let is_due =
+        |owner: &Owner| runs(*owner) || needs(*owner).is_none_or(|first| is_ready(pods, first));
     OWNERS.into_iter().filter(is_due).collect()
+}
+
+/// Whether a process of a program is there, as the kernel has it: an agent that starts anew must not take what runs for ended before
+/// the pod engine has looked.
+fn has_processes(owner: Owner) -> bool {
+    let path = format!("/sys/fs/cgroup/pods/{}/cgroup.events", components::uid(owner));
+    let events = std::fs::read_to_string(path).unwrap_or_default();
+    events.lines().any(|line| line == "populated 1")
 }
 
 fn is_of(pod: &PodStatus, owner: Owner) -> bool {
@@ -350,7 +357,7 @@ fn is_ready(pods: &[Arc<PodStatus>], owner: Owner) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kubernetes::components::KUBELET;
+    use crate::kubernetes::components::{API_SERVER, KUBELET};
     use crate::state::DesiredConfig;
     use crate::state::desired::Source;
     use crate::state::storage::Volumes;
@@ -373,7 +380,9 @@ mod tests {
 
     #[test]
     fn at_first_only_what_needs_nobody_is_started() {
-        assert_eq!(due(&[]), [ETCD, KUBELET]);
+        assert_eq!(due(&[], |_| false), [ETCD, KUBELET]);
+        // What runs goes on, though nothing is known of what it needs yet.
+        assert_eq!(due(&[], |owner| owner == API_SERVER), [ETCD, API_SERVER, KUBELET]);
     }
 
     #[tokio::test]

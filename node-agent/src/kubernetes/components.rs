@@ -204,12 +204,17 @@ pub(crate) fn with_probes(
     container["readinessProbe"] = probe(ready, 5, 3);
 }
 
+/// Identity of a program's pod; its cgroup is named after it.
+pub(crate) fn uid(owner: Owner) -> String {
+    format!("control-plane-{}", owner.name)
+}
+
 /// A spec as a pod of the control plane.
 pub(crate) fn finish(owner: Owner, spec: Value) -> anyhow::Result<Pod> {
     Ok(Pod {
         namespace: NAMESPACE.to_owned(),
         name: owner.name.to_owned(),
-        uid: format!("control-plane-{}", owner.name),
+        uid: uid(owner),
         labels: BTreeMap::from([("component".to_owned(), owner.name.to_owned())]),
         annotations: BTreeMap::new(),
         source: Source::ControlPlane,
