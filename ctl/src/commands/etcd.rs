@@ -25,7 +25,8 @@ pub(super) async fn run(session: &Session<'_>, args: &Etcd) -> Result<(), Failur
         EtcdCommand::Members => members(session).await,
         EtcdCommand::Status => status(session).await,
         EtcdCommand::Snapshot { file } => snapshot(session, file).await,
-        EtcdCommand::Restore { file, yes } => restore(session, file, *yes).await,
+        // It holds a piece of the file: large, and seldom made.
+        EtcdCommand::Restore { file, yes } => Box::pin(restore(session, file, *yes)).await,
         EtcdCommand::Defrag => defragment(session).await,
     }
 }

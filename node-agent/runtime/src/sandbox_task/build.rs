@@ -60,7 +60,10 @@ impl SandboxTask {
             let _ = ended.send(Ended { id, exit: Some(exit) }).await;
             // Nothing is lost with it: whether the process lives is seen from its cgroup.
             if let Err(error) = pid1.acknowledge_exit(process).await {
-                tracing::warn!(error = chain(&error), "acknowledge the end of a pod's first process");
+                tracing::warn!(
+                    error = chain(&error),
+                    "acknowledge the end of a pod's first process"
+                );
             }
         });
         Ok(true)

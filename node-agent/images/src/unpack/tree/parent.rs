@@ -155,8 +155,7 @@ pub(super) fn remove(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
 
 /// Both names are the same file.
 pub(super) fn same(a: BorrowedFd<'_>, a_name: &[u8], b: BorrowedFd<'_>, b_name: &[u8]) -> bool {
-    let stat =
-        |folder, name| rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
+    let stat = |folder, name| rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
     match (stat(a, a_name), stat(b, b_name)) {
         (Ok(a), Ok(b)) => (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino),
         _ => false,
