@@ -20,8 +20,8 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
 use super::{Context, KubernetesKit};
-use crate::kubernetes::cluster::{READY_LIMIT, Shape};
 use crate::kubernetes::Cluster;
+use crate::kubernetes::cluster::{READY_LIMIT, Shape};
 use crate::report::Report;
 
 /// One check that asks for something that takes seconds on an idle machine.
@@ -80,7 +80,10 @@ async fn prepare(cluster: &Cluster, namespace: &str, manifest: &str) -> anyhow::
     let created = cluster.kubectl.run(&["create", "namespace", namespace], "").await?;
     ensure!(created.succeeded, "{}", created.said());
     // The controller manager makes it a moment later; pods before that are refused.
-    cluster.kubectl.until(&["get", "-n", namespace, "serviceaccounts"], "default", POD_LIMIT).await?;
+    cluster
+        .kubectl
+        .until(&["get", "-n", namespace, "serviceaccounts"], "default", POD_LIMIT)
+        .await?;
     let manifest = manifest.replace("BUSYBOX", BUSYBOX).replace("WORKLOAD", WORKLOAD);
     let ran = cluster.kubectl.run(&["apply", "-n", namespace, "-f", "-"], &manifest).await?;
     ran.ok().map(drop)
