@@ -14,6 +14,8 @@ pub struct Create {
     /// Folder with the OCI `config.json` and, next to it, `env`: the environment as `NAME=value`, each with a zero byte
     /// behind it. The program gets that one: JSON cannot carry any byte.
     pub bundle: PathBuf,
+    /// Folder in which the helper keeps filters of system calls that it has made; made when absent. Root's alone.
+    pub filters: PathBuf,
     /// Folder for libcontainer's state; short, because a socket of at most 108 bytes lies in it.
     pub state_root: PathBuf,
     /// Existing file that the helper keeps locked (`F_SETLK`) while it works. When it is gone, the agent has given up

@@ -3,7 +3,7 @@
 //! It must not decide anything: the spec is in the bundle, the cgroup with its limits exists already.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use ingot_runc_api::{Create, Created, Overlay, Stdio};
@@ -17,6 +17,7 @@ use rustix::thread::UnshareFlags;
 use crate::console::Console;
 use crate::executor::Executor;
 use crate::mounts::{self, Detached};
+use crate::rights::Rights;
 use crate::{bpf_devices, lock, userns};
 
 /// Files a process of a container may have open, as the spec has it.
@@ -28,6 +29,7 @@ pub(crate) fn build(
     descriptors: Vec<OwnedFd>,
 ) -> anyhow::Result<(Created, Option<OwnedFd>)> {
     let _lock = lock::take(&request.lock)?;
+    let (bundle, rights) = bundle(request).context("read the description")?;
     let opened = mounts::open_all(request)?;
     let user = user_namespace(request)?;
     own_mounts()?;
@@ -47,22 +49,37 @@ pub(crate) fn build(
         Stdio::Terminal => Some(Console::listen(&request.stage)?),
         Stdio::Output | Stdio::All => None,
     };
-    let pid = run_libcontainer(request, descriptors, console.as_ref())?;
+    let executor = Executor::new(&request.bundle, rights)?;
+    let pid = run_libcontainer(request, &bundle, executor, descriptors, console.as_ref())?;
     mounts::attach_late(request, pid).context("mount over the container's folders")?;
     let created = Created { pid, start_time: start_time(pid)? };
     write_by_rename(&request.created, &serde_json::to_vec(&created).context("write result")?)?;
     Ok((created, console.map(Console::master).transpose()?))
 }
 
+/// The bundle for libcontainer, whose spec says nothing of what we do ourselves, and that.
+fn bundle(request: &Create) -> anyhow::Result<(PathBuf, Rights)> {
+    let spec = std::fs::read(request.bundle.join("config.json")).context("read config.json")?;
+    let mut spec = serde_json::from_slice(&spec).context("understand config.json")?;
+    let rights = Rights::take(&mut spec, &request.filters)?;
+    let bundle = request.bundle.join("libcontainer");
+    std::fs::create_dir(&bundle).context("make its folder")?;
+    let spec = serde_json::to_vec(&spec).context("write the rest")?;
+    std::fs::write(bundle.join("config.json"), spec).context("write the rest")?;
+    Ok((bundle, rights))
+}
+
 fn run_libcontainer(
     request: &Create,
+    bundle: &Path,
+    executor: Executor,
     descriptors: Vec<OwnedFd>,
     console: Option<&Console>,
 ) -> anyhow::Result<i32> {
     let mut builder = ContainerBuilder::new(request.id.clone(), SyscallType::default())
         .with_root_path(request.state_root.clone())
         .context("state folder")?
-        .with_executor(Executor::new(&request.bundle)?)
+        .with_executor(executor)
         .with_console_socket(console.map(Console::path));
     let mut descriptors = descriptors.into_iter();
     let mut next = || descriptors.next().context("a descriptor of the container is missing");
@@ -77,7 +94,7 @@ fn run_libcontainer(
     let container = builder
         .validate_id()
         .context("container id")?
-        .as_init(&request.bundle)
+        .as_init(bundle)
         .with_systemd(false)
         .with_detach(true)
         .build()

@@ -6,7 +6,7 @@
 //! container's pid namespace, and its copy there cannot be traced (CVE-2016-9962).
 
 mod child;
-mod plan;
+pub(crate) mod plan;
 mod target;
 
 use std::io::Read as _;

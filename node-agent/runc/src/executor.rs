@@ -15,6 +15,8 @@ use libcontainer::workload::{
 };
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
 
+use crate::rights::Rights;
+
 /// Where programs are looked for when the environment does not say.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -23,13 +25,15 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 pub(crate) struct Executor {
     /// `NAME=value`, as the program gets it.
     environment: Vec<CString>,
+    /// What the process keeps of its rights.
+    rights: Rights,
     /// Closed when the program is executed; until then, where to say why it cannot be.
     executed: Arc<OwnedFd>,
 }
 
 impl Executor {
     /// Reads the environment beside the spec, and makes the pipe there.
-    pub(crate) fn new(bundle: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn new(bundle: &Path, rights: Rights) -> anyhow::Result<Self> {
         let bytes = std::fs::read(bundle.join("env")).context("read the environment")?;
         let variables = bytes.split(|byte| *byte == 0).filter(|variable| !variable.is_empty());
         let environment = variables
@@ -43,7 +47,7 @@ impl Executor {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let executed = rustix::fs::open(&fifo, flags, Mode::empty())
             .context("open the pipe for the reason")?;
-        Ok(Self { environment, executed: Arc::new(executed) })
+        Ok(Self { environment, rights, executed: Arc::new(executed) })
     }
 
     fn path(&self) -> &str {
@@ -92,8 +96,10 @@ impl Workload for Executor {
         failed
     }
 
+    /// Called once, in the container, when everything is done that needs rights and before anybody is waited for: here they go.
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
         let wrong = ExecutorValidationError::ArgValidationError;
+        self.rights.apply().map_err(|e| wrong(format!("set the rights: {e:#}")))?;
         let program = arguments(spec).and_then(|words| words.first());
         let program = program.ok_or_else(|| wrong("there is no program".to_owned()))?;
         self.find(program).map(drop).map_err(wrong)
@@ -128,7 +134,9 @@ mod tests {
     fn executor(environment: &[&str]) -> Executor {
         let environment = environment.iter().map(|v| CString::new(*v).unwrap()).collect();
         let executed = Arc::new(std::fs::File::open("/dev/null").unwrap().into());
-        Executor { environment, executed }
+        let mut spec = serde_json::json!({"process": {"capabilities": {}}});
+        let rights = Rights::take(&mut spec, Path::new("/nowhere")).unwrap();
+        Executor { environment, rights, executed }
     }
 
     #[test]
@@ -150,7 +158,7 @@ mod tests {
     fn the_environment_may_hold_any_bytes() {
         let bundle = tempfile::tempdir().unwrap();
         std::fs::write(bundle.path().join("env"), b"A=\xff\xfe\n=\0PATH=/bin\0").unwrap();
-        let executor = Executor::new(bundle.path()).unwrap();
+        let executor = Executor::new(bundle.path(), executor(&[]).rights).unwrap();
         assert_eq!(executor.environment[0].as_bytes(), b"A=\xff\xfe\n=");
         assert_eq!(executor.path(), "/bin");
     }
@@ -168,7 +176,7 @@ mod tests {
             "process": { "user": { "uid": 0, "gid": 0 }, "cwd": "/", "args": [script] },
         }))
         .unwrap();
-        let executor = Executor::new(bundle.path()).unwrap();
+        let executor = Executor::new(bundle.path(), executor(&[]).rights).unwrap();
         assert!(executor.exec(&spec).is_err());
         let mut said = [0; 512];
         let length = rustix::io::read(&executor.executed, &mut said).unwrap();

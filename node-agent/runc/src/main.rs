@@ -17,7 +17,9 @@ mod fork;
 mod lock;
 mod mounts;
 mod reaper;
+mod rights;
 mod sandbox;
+mod seccomp;
 mod userns;
 mod wire;
 

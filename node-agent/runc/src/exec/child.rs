@@ -9,10 +9,11 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::process::Signal;
-use rustix::thread::{CapabilitySet, CapabilitySets, ThreadNameSpaceType};
+use rustix::thread::{CapabilitySets, ThreadNameSpaceType};
 
 use super::plan::Plan;
 use super::target::Target;
+use crate::rights;
 
 /// What the program's own failures are called; the helper makes an exit code of it.
 pub(super) const EXECUTE: &str = "execute the program";
@@ -129,17 +130,7 @@ fn enter_working_folder(plan: &Plan) -> io::Result<()> {
 /// User, groups and capabilities of the container; and the system call filter, when no_new_privs does not allow to load it
 /// later.
 fn set_credentials(plan: &Plan) -> Result<(), Failure> {
-    for bit in 0..u64::BITS {
-        let capability = CapabilitySet::from_bits_retain(1 << bit);
-        if plan.bounding.contains(capability) {
-            continue;
-        }
-        match rustix::thread::remove_capability_from_bounding_set(capability) {
-            // The kernel has no more of them.
-            Err(rustix::io::Errno::INVAL) => break,
-            removed => removed.step("bound the capabilities")?,
-        }
-    }
+    rights::bound(plan.bounding).step("bound the capabilities")?;
     rustix::thread::set_keep_capabilities(true).step("keep capabilities")?;
     let groups: Vec<Gid> = plan.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     rustix::thread::set_thread_groups(&groups).step("set the supplementary groups")?;

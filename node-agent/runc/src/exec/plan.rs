@@ -121,14 +121,15 @@ struct User {
     umask: Option<u32>,
 }
 
+/// Capability sets by name; what is not there is empty.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Capabilities {
-    bounding: Vec<String>,
-    effective: Vec<String>,
-    inheritable: Vec<String>,
-    permitted: Vec<String>,
-    ambient: Vec<String>,
+pub(crate) struct Capabilities {
+    pub(crate) bounding: Vec<String>,
+    pub(crate) effective: Vec<String>,
+    pub(crate) inheritable: Vec<String>,
+    pub(crate) permitted: Vec<String>,
+    pub(crate) ambient: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -253,7 +254,8 @@ fn places(program: &str, path: &[u8]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn capability_set(names: &[String]) -> anyhow::Result<CapabilitySet> {
+/// Capabilities by their names.
+pub(crate) fn capability_set(names: &[String]) -> anyhow::Result<CapabilitySet> {
     let mut bits = 0;
     for name in names {
         let known = name.strip_prefix("CAP_").unwrap_or(name);

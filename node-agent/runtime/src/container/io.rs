@@ -104,12 +104,13 @@ pub(super) async fn keep(
             .chain([(Stream::Stdout, stdout), (Stream::Stderr, stderr)])
             .collect(),
     };
-    for (stream, ours) in all {
+    let kept = all.into_iter().map(async |(stream, ours)| {
         let copy = ours.try_clone().map_err(ContainerError::Pipes)?;
         let name = pipe_name(id, stream).map_err(ContainerError::Pipes)?;
-        context.pid1.store_fd(name, copy).await?;
-    }
-    Ok(())
+        Ok::<_, ContainerError>(context.pid1.store_fd(name, copy).await?)
+    });
+    // All questions first, then all answers: PID 1 is woken once.
+    futures::future::try_join_all(kept).await.map(drop)
 }
 
 /// Our ends, with the terminal that the helper has sent.
@@ -131,9 +132,9 @@ pub(super) async fn complete(
 
 /// Has PID 1 forget them.
 pub(super) async fn forget(context: &Context, id: &str) -> Result<(), ContainerError> {
-    for stream in Stream::ALL {
+    let forgotten = Stream::ALL.into_iter().map(async |stream| {
         let name = pipe_name(id, stream).map_err(ContainerError::Pipes)?;
-        context.pid1.drop_fd(name).await?;
-    }
-    Ok(())
+        Ok::<_, ContainerError>(context.pid1.drop_fd(name).await?)
+    });
+    futures::future::try_join_all(forgotten).await.map(drop)
 }

@@ -111,6 +111,7 @@ pub(super) fn prepare(work: &Work) -> Result<(Create, User), ContainerError> {
     let request = Create {
         id: work.id.clone(),
         state_root: context.paths().run.join("runc"),
+        filters: context.paths().run.join("filters"),
         lock,
         created: folders.run.join("created.json"),
         overlay: Overlay {

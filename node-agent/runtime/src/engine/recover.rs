@@ -2,6 +2,8 @@
 //! can wait (leftovers that no record names) is swept afterwards.
 
 use std::collections::HashSet;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::PoisonError;
 
@@ -83,17 +85,16 @@ pub(super) async fn recover(engine: &Engine) -> Result<(), EngineError> {
 
 /// The folders everything lies in.
 fn make_folders(paths: &Paths) -> Result<(), EngineError> {
-    for folder in [
-        paths.var.join("pods"),
-        paths.var.join("containers"),
-        paths.var.join("sandboxes"),
-        paths.run.join("pods"),
-        paths.run.join("containers"),
-        paths.run.join("runc"),
-        paths.logs.clone(),
-    ] {
-        std::fs::create_dir_all(&folder)
-            .map_err(|source| EngineError::CreateFolder { path: folder, source })?;
+    let run = ["pods", "containers", "runc"].map(|name| paths.run.join(name));
+    let var = ["pods", "containers", "sandboxes"].map(|name| paths.var.join(name));
+    for folder in run.iter().chain(&var).chain([&paths.logs]) {
+        std::fs::create_dir_all(folder)
+            .map_err(|source| EngineError::CreateFolder { path: folder.clone(), source })?;
+    }
+    for folder in &run {
+        // A container with user ids of its own has its root below here and must get to it; nobody else's name is its business.
+        std::fs::set_permissions(folder, Permissions::from_mode(0o711))
+            .map_err(|source| EngineError::CreateFolder { path: folder.clone(), source })?;
     }
     Ok(())
 }

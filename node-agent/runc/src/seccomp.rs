@@ -1,0 +1,233 @@
+//! Filters of system calls. To make one of its profile takes libseccomp longer than everything else that is done for a
+//! container, so each is made once in a boot and kept as the kernel takes it.
+//!
+//! A kept filter is used only for exactly the profile it was made of: that is in the file, too.
+#![expect(unsafe_code, reason = "seccomp(2) has no safe wrapper")]
+
+use std::collections::BTreeSet;
+use std::hash::{Hash as _, Hasher as _};
+use std::io::{Read as _, Seek as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+use libcontainer::oci_spec::runtime::{
+    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag,
+    LinuxSeccompOperator, LinuxSyscall,
+};
+use libseccomp::{
+    ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall,
+};
+
+/// Filters that are kept: profiles of operators are few, and containers that come and go must not fill the memory.
+const KEPT_MAX: usize = 64;
+
+/// Bytes of one instruction of a filter.
+const INSTRUCTION_LENGTH: usize = 8;
+
+/// The kernel's own limit of instructions.
+const INSTRUCTIONS_MAX: usize = 4096;
+
+/// A filter, ready to be loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Filter {
+    /// Flags of seccomp(2).
+    flags: u32,
+    /// Instructions as the kernel takes them.
+    program: Vec<u8>,
+}
+
+impl Filter {
+    /// The filter of this profile, which is JSON of the OCI form: the one kept in `folder`, or a new one, which is kept there.
+    pub(crate) fn of(profile: &serde_json::Value, folder: &Path) -> anyhow::Result<Self> {
+        let text = profile.to_string();
+        let mut hasher = std::hash::DefaultHasher::new();
+        text.hash(&mut hasher);
+        let path = folder.join(format!("{:016x}", hasher.finish()));
+        if let Some(kept) = std::fs::read(&path).ok().and_then(|bytes| Self::decode(&bytes, &text))
+        {
+            return Ok(kept);
+        }
+        let profile = serde_json::from_str(&text).context("understand the seccomp profile")?;
+        let made = Self::make(&profile).context("make the filter of system calls")?;
+        // One that cannot be kept is made again the next time.
+        let _ = made.keep(&path, &text);
+        Ok(made)
+    }
+
+    /// Loads it for this thread: from here on it holds, and no_new_privs or CAP_SYS_ADMIN is needed for it.
+    pub(crate) fn load(&self) -> std::io::Result<()> {
+        let count = self.program.len() / INSTRUCTION_LENGTH;
+        let length = u16::try_from(count)
+            .map_err(|_| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
+        // Laid out anew: the kernel wants its own alignment.
+        let instructions: Vec<libc::sock_filter> = self
+            .program
+            .chunks_exact(INSTRUCTION_LENGTH)
+            .filter_map(|bytes| {
+                let [a, b, jt, jf, k0, k1, k2, k3] = *bytes.first_chunk()?;
+                let (code, k) = (u16::from_ne_bytes([a, b]), u32::from_ne_bytes([k0, k1, k2, k3]));
+                Some(libc::sock_filter { code, jt, jf, k })
+            })
+            .collect();
+        let program = libc::sock_fprog { len: length, filter: instructions.as_ptr().cast_mut() };
+        // SAFETY: `program` and the instructions it points to are live during the call, which only reads them.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_seccomp,
+                libc::SECCOMP_SET_MODE_FILTER,
+                self.flags,
+                &raw const program,
+            )
+        };
+        if result != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        Ok(())
+    }
+
+    /// Flags, length of the profile, profile, instructions.
+    fn encode(&self, profile: &str) -> Option<Vec<u8>> {
+        let length = u32::try_from(profile.len()).ok()?;
+        let head = [self.flags.to_ne_bytes(), length.to_ne_bytes()].concat();
+        Some([&head[..], profile.as_bytes(), &self.program].concat())
+    }
+
+    /// `None` when it is not a whole file of this very profile.
+    fn decode(bytes: &[u8], profile: &str) -> Option<Self> {
+        let (flags, rest) = bytes.split_first_chunk()?;
+        let (length, rest) = rest.split_first_chunk()?;
+        let length = usize::try_from(u32::from_ne_bytes(*length)).ok()?;
+        let (of, program) = rest.split_at_checked(length)?;
+        let whole = !program.is_empty() && program.len().is_multiple_of(INSTRUCTION_LENGTH);
+        (of == profile.as_bytes() && whole)
+            .then(|| Self { flags: u32::from_ne_bytes(*flags), program: program.to_vec() })
+    }
+
+    fn keep(&self, path: &Path, profile: &str) -> anyhow::Result<()> {
+        let folder = path.parent().context("no folder")?;
+        std::fs::create_dir_all(folder)?;
+        ensure!(std::fs::read_dir(folder)?.count() < KEPT_MAX, "enough are kept");
+        let bytes = self.encode(profile).context("too long")?;
+        // Several helpers may make the same one at once; each has its own file, and the last one stays.
+        let new = PathBuf::from(format!("{}.{}", path.display(), std::process::id()));
+        std::fs::write(&new, bytes)?;
+        std::fs::rename(&new, path)?;
+        Ok(())
+    }
+
+    fn make(profile: &LinuxSeccomp) -> anyhow::Result<Self> {
+        let default = action(profile.default_action(), profile.default_errno_ret())?;
+        let mut context = ScmpFilterContext::new(default)?;
+        for arch in profile.architectures().iter().flatten() {
+            context.add_arch(architecture(*arch)?)?;
+        }
+        for rule in profile.syscalls().iter().flatten() {
+            add(&mut context, default, rule)?;
+        }
+        let program = export(&context)?;
+        let count = program.len() / INSTRUCTION_LENGTH;
+        ensure!((1..=INSTRUCTIONS_MAX).contains(&count), "the filter has {count} instructions");
+        let flags = profile.flags().iter().flatten();
+        Ok(Self { flags: flags.fold(0, |all, flag| all | number(*flag)), program })
+    }
+}
+
+/// The instructions; this libseccomp writes them to nothing but a file.
+fn export(context: &ScmpFilterContext) -> anyhow::Result<Vec<u8>> {
+    let flags = rustix::fs::MemfdFlags::CLOEXEC;
+    let file = rustix::fs::memfd_create("filter", flags).context("make a file in memory")?;
+    context.export_bpf(&file)?;
+    let mut file = std::fs::File::from(file);
+    file.rewind().context("read the filter")?;
+    let mut program = Vec::new();
+    file.read_to_end(&mut program).context("read the filter")?;
+    Ok(program)
+}
+
+/// One rule of a profile, with what the same as what happens anyway left out: libseccomp refuses that.
+fn add(
+    context: &mut ScmpFilterContext,
+    default: ScmpAction,
+    rule: &LinuxSyscall,
+) -> anyhow::Result<()> {
+    let action = action(rule.action(), rule.errno_ret())?;
+    if action == default {
+        return Ok(());
+    }
+    let arguments: Vec<&LinuxSeccompArg> = rule.args().iter().flatten().collect();
+    let indices: BTreeSet<usize> = arguments.iter().map(|argument| argument.index()).collect();
+    let compared: Vec<ScmpArgCompare> =
+        arguments.iter().map(|argument| compare(argument)).collect::<anyhow::Result<_>>()?;
+    for name in rule.names() {
+        // A call that this architecture, or this libseccomp, does not know cannot be made by that name.
+        let Ok(call) = ScmpSyscall::from_name(name) else { continue };
+        if indices.len() < compared.len() {
+            // One argument compared twice: either is enough, as runc has it.
+            for one in &compared {
+                context.add_rule_conditional(action, call, std::slice::from_ref(one))?;
+            }
+        } else if compared.is_empty() {
+            context.add_rule(action, call)?;
+        } else {
+            context.add_rule_conditional(action, call, &compared)?;
+        }
+    }
+    Ok(())
+}
+
+/// The agent has already put `value` and `valueTwo` of a masked comparison the way libcontainer reads them: the mask in
+/// `valueTwo`.
+fn compare(argument: &LinuxSeccompArg) -> anyhow::Result<ScmpArgCompare> {
+    let operator = match argument.op() {
+        LinuxSeccompOperator::ScmpCmpNe => ScmpCompareOp::NotEqual,
+        LinuxSeccompOperator::ScmpCmpLt => ScmpCompareOp::Less,
+        LinuxSeccompOperator::ScmpCmpLe => ScmpCompareOp::LessOrEqual,
+        LinuxSeccompOperator::ScmpCmpEq => ScmpCompareOp::Equal,
+        LinuxSeccompOperator::ScmpCmpGe => ScmpCompareOp::GreaterEqual,
+        LinuxSeccompOperator::ScmpCmpGt => ScmpCompareOp::Greater,
+        LinuxSeccompOperator::ScmpCmpMaskedEq => {
+            ScmpCompareOp::MaskedEqual(argument.value_two().unwrap_or(0))
+        }
+    };
+    let index = u32::try_from(argument.index()).context("number of an argument")?;
+    Ok(ScmpArgCompare::new(index, operator, argument.value()))
+}
+
+fn action(action: LinuxSeccompAction, errno: Option<u32>) -> anyhow::Result<ScmpAction> {
+    let errno = errno.map_or(Ok(libc::EPERM), i32::try_from).context("error number")?;
+    Ok(match action {
+        LinuxSeccompAction::ScmpActKill | LinuxSeccompAction::ScmpActKillThread => {
+            ScmpAction::KillThread
+        }
+        LinuxSeccompAction::ScmpActKillProcess => ScmpAction::KillProcess,
+        LinuxSeccompAction::ScmpActTrap => ScmpAction::Trap,
+        LinuxSeccompAction::ScmpActErrno => ScmpAction::Errno(errno),
+        LinuxSeccompAction::ScmpActTrace => {
+            ScmpAction::Trace(errno.try_into().context("number for the tracer")?)
+        }
+        LinuxSeccompAction::ScmpActAllow => ScmpAction::Allow,
+        LinuxSeccompAction::ScmpActLog => ScmpAction::Log,
+        LinuxSeccompAction::ScmpActNotify => bail!("nobody listens to a filter that notifies"),
+    })
+}
+
+fn number(flag: LinuxSeccompFilterFlag) -> u32 {
+    // linux/seccomp.h
+    match flag {
+        LinuxSeccompFilterFlag::SeccompFilterFlagTsync => 1,
+        LinuxSeccompFilterFlag::SeccompFilterFlagLog => 1 << 1,
+        LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => 1 << 2,
+        // Means something only with a listener, and the kernel refuses it without.
+        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => 0,
+    }
+}
+
+/// libseccomp knows architectures by the name that the OCI form has them by.
+fn architecture(arch: Arch) -> anyhow::Result<ScmpArch> {
+    let name = serde_json::to_value(arch).context("name of an architecture")?;
+    let name = name.as_str().context("name of an architecture")?;
+    name.parse().with_context(|| format!("architecture {name}"))
+}
+
+#[cfg(test)]
+mod tests;
