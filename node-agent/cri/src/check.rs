@@ -22,7 +22,7 @@ impl Invalid {
 
 impl From<Invalid> for tonic::Status {
     fn from(invalid: Invalid) -> Self {
-        Self::invalid_argument(invalid.to_string())
+        crate::status::new(tonic::Code::InvalidArgument, &invalid.to_string())
     }
 }
 

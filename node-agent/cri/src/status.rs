@@ -4,6 +4,9 @@ use ingot_images::ErrorKind;
 use ingot_runtime::sandboxes::CallError;
 use tonic::{Code, Status};
 
+/// Longest message of an error, in bytes.
+const MESSAGE_MAX: usize = 4096;
+
 /// The status of a call that could not be done.
 pub(crate) fn call(error: CallError) -> Status {
     let code = match error {
@@ -17,7 +20,7 @@ pub(crate) fn call(error: CallError) -> Status {
         CallError::TooLong(_) => Code::DeadlineExceeded,
         CallError::Ending => Code::Unavailable,
     };
-    Status::new(code, error.to_string())
+    new(code, &error.to_string())
 }
 
 /// The status of an image that could not be pulled or removed.
@@ -33,7 +36,17 @@ pub(crate) fn image(error: &ingot_images::Error) -> Status {
         ErrorKind::Refused => Code::FailedPrecondition,
         ErrorKind::Internal => Code::Internal,
     };
-    Status::new(code, chain(error))
+    new(code, &chain(error))
+}
+
+/// A status with a message of bounded length: it travels in a header, escaped to up to three times its length, and a caller that takes
+/// headers of 16 KiB hangs up instead of reading it. A caller chooses part of many messages.
+pub(crate) fn new(code: Code, message: &str) -> Status {
+    if message.len() <= MESSAGE_MAX {
+        return Status::new(code, message);
+    }
+    let end = message.floor_char_boundary(MESSAGE_MAX);
+    Status::new(code, format!("{}...", message.get(..end).unwrap_or_default()))
 }
 
 /// "what: because of: that".
@@ -46,4 +59,17 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_stays_shorter_than_the_headers_that_callers_take() {
+        let long = "ü".repeat(MESSAGE_MAX);
+        let status = new(Code::Unknown, &long);
+        assert!(status.message().len() <= MESSAGE_MAX + 3 && status.message().ends_with("ü..."));
+        assert_eq!(new(Code::Unknown, "short").message(), "short");
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ingot_runtime::sandboxes::CallError;
 use ingot_streaming::{AttachRequest, ExecRequest, PortForwardRequest, RequestError, Streams};
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::check::{Checked, Invalid, number, required};
 use crate::server::Parts;
@@ -94,7 +94,7 @@ fn command(words: Vec<String>) -> Checked<Vec<String>> {
 
 fn refused(error: RequestError) -> Status {
     match error {
-        RequestError::Invalid(_) => Status::invalid_argument(error.to_string()),
+        RequestError::Invalid(_) => crate::status::new(Code::InvalidArgument, &error.to_string()),
         RequestError::Busy => Status::resource_exhausted(error.to_string()),
         RequestError::Random | RequestError::Listen(_) => Status::internal(error.to_string()),
     }

@@ -98,7 +98,7 @@ async fn exchanged(bench: &mut Bench) -> anyhow::Result<()> {
                 made += 1;
                 // The mount is in the container, under one name or the other; the container's root is its own.
                 let script = "[ ! -e /usr/bin/ingotd ] && [ ! -e /volume/a/usr/bin/ingotd ] && \
-                              [ ! -e /volume/b/usr/bin/ingotd ] && grep -c ' /var/attacks ' /proc/self/mountinfo";
+                              [ ! -e /volume/b/usr/bin/ingotd ] && grep -c ' /attacks ' /proc/self/mountinfo";
                 let seen = bench.shell(&id, script).await?;
                 ensure!(seen == "1", "{seen:?}");
                 bench.cri.remove(&id).await?;
@@ -106,7 +106,7 @@ async fn exchanged(bench: &mut Bench) -> anyhow::Result<()> {
             Err(_) => refused += 1,
         }
     }
-    ensure!(made + refused == ROUNDS, "{made} made, {refused} refused");
+    ensure!(made > 0, "all {refused} were refused: nothing was tried");
     let leaked =
         bench.on_node("grep -c 'attacks.*target\\|/target ' /proc/1/mountinfo; true").await?;
     ensure!(leaked == "0", "{leaked} mounts are on the node");
@@ -130,10 +130,10 @@ async fn own_dev(bench: &mut Bench) -> anyhow::Result<()> {
             .await;
         if let Ok(id) = made {
             let script = "for f in /proc/keys /proc/timer_list /proc/kcore; do [ ! -e $f ] || stat -c '%t:%T' $f; done | sort -u; \
-                          (: >>/proc/sys/kernel/core_pattern) 2>&1; grep -c 'core_pattern\\|sysrq-trigger.*rw' /proc/self/mountinfo";
+                          (: >>/proc/sys/kernel/core_pattern) 2>&1; awk '/core_pattern|sysrq-trigger.* rw/ {print $4, $5, $6}' /proc/self/mountinfo";
             let seen = bench.shell(&id, &format!("{script}; true")).await?;
             let expect =
-                "1:3\nsh: can't create /proc/sys/kernel/core_pattern: Read-only file system\n0";
+                "1:3\nsh: can't create /proc/sys/kernel/core_pattern: Read-only file system";
             ensure!(seen == expect, "terminal {tty}: {seen:?}");
         }
         bench.cri.remove_sandbox(&pod.id).await?;

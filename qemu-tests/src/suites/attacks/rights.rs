@@ -64,8 +64,8 @@ const TRIALS: &[Trial] = &[
         ask: |_| {},
         script: "mkdir /sys/fs/cgroup/x; (: >>/sys/fs/cgroup/cgroup.procs); (: >>/sys/fs/cgroup/memory.max)",
         expect: "mkdir: can't create directory '/sys/fs/cgroup/x': Read-only file system\n\
-                 sh: can't create /sys/fs/cgroup/cgroup.procs: Read-only file system\n\
-                 sh: can't create /sys/fs/cgroup/memory.max: Read-only file system",
+                 sh: can't create /sys/fs/cgroup/cgroup.procs: Permission denied\n\
+                 sh: can't create /sys/fs/cgroup/memory.max: Permission denied",
     },
     Trial {
         name: "go_2022_0396 devices are refused unless they are allowed",

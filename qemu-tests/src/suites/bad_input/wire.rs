@@ -239,7 +239,11 @@ pub(super) async fn call(
     };
     // For what is no message at all gRPC itself wants "internal".
     let is_undecodable = status.message().contains("failed to decode Protobuf message");
-    let is_vague = matches!(status.code(), Code::Unknown | Code::Internal) && !is_undecodable;
+    // "unknown" is what this and other runtimes answer when the kernel refuses a value; then the message has to name it. Without
+    // one from the node, it is an error of the connection.
+    let is_broken = std::error::Error::source(&status).is_some()
+        || status.message().contains("transport error");
+    let is_vague = (status.code() == Code::Internal && !is_undecodable) || is_broken;
     if is_vague || status.message().is_empty() {
         bail!("{name}: not a clear error: {status:?}");
     }

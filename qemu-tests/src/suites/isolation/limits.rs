@@ -114,7 +114,8 @@ async fn shares(bench: &mut Bench) -> anyhow::Result<()> {
     }
     let [more, less] = processes.as_slice() else { anyhow::bail!("two containers") };
     let script = format!(
-        "use() {{ awk '/^usage_usec/ {{print $2}}' /node/sys/fs/cgroup/$(cut -d: -f3 /proc/$1/cgroup)/cpu.stat; }}; \
+        // Its path in /proc is told from the cgroup of who asks.
+        "use() {{ awk '/^usage_usec/ {{print $2}}' $(dirname $(find /node/sys/fs/cgroup/pods -name cgroup.procs | xargs grep -lx $1))/cpu.stat; }}; \
          a=$(use {more}); b=$(use {less}); sleep 8; echo $(($(use {more}) - a)) $(($(use {less}) - b))"
     );
     let seen = bench.on_node(&script).await?;

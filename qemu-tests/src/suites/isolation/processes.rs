@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
+use super::super::agent_crash::agent_pid;
 use super::bench::{Bench, Pod, mount, namespaces, rights};
 use crate::cri::{Cri, RELAY_PORT, v1};
 use crate::machine::Machine;
@@ -68,9 +69,11 @@ pub(super) async fn run(machine: &mut Machine, bench: &mut Bench, report: &Repor
             let mut cri = Cri::at(machine.forwarded(RELAY_PORT)?)?;
             let mut api = machine.api()?;
             first_process_ends(bench, async |_| {
+                let killed = agent_pid(&mut api).await?;
                 api.kill_service("ingotd").await?;
                 wait::until("another agent to answer", LIMIT, async || {
-                    Ok(cri.version().await.is_ok().then_some(()))
+                    let other = agent_pid(&mut api).await.is_ok_and(|pid| pid != killed);
+                    Ok((other && cri.version().await.is_ok()).then_some(()))
                 })
                 .await
             })
