@@ -3,6 +3,7 @@
 //! It must not decide anything: the spec is in the bundle, the cgroup with its limits exists already.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -63,7 +64,9 @@ fn bundle(request: &Create) -> anyhow::Result<(PathBuf, Rights)> {
     let mut spec = serde_json::from_slice(&spec).context("understand config.json")?;
     let rights = Rights::take(&mut spec, &request.filters)?;
     let bundle = request.bundle.join("libcontainer");
-    std::fs::create_dir(&bundle).context("make its folder")?;
+    // What is in it is as secret as what it was made of.
+    let mut folder = std::fs::DirBuilder::new();
+    folder.mode(0o700).create(&bundle).context("make its folder")?;
     let spec = serde_json::to_vec(&spec).context("write the rest")?;
     std::fs::write(bundle.join("config.json"), spec).context("write the rest")?;
     Ok((bundle, rights))

@@ -2,7 +2,7 @@
 //!
 //! Blocks: it runs where that is allowed.
 
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -321,6 +321,10 @@ fn make_folder(path: &Path, mode: u32) -> Result<(), ContainerError> {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), ContainerError> {
-    std::fs::write(path, bytes)
-        .map_err(|source| ContainerError::Prepare { path: path.to_owned(), source })
+    // Environments hold secrets; whoever got a folder of the node mounted must not read them.
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let written =
+        options.open(path).and_then(|mut file| std::io::Write::write_all(&mut file, bytes));
+    written.map_err(|source| ContainerError::Prepare { path: path.to_owned(), source })
 }

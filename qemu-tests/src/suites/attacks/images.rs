@@ -119,7 +119,10 @@ async fn descriptors(bench: &mut Bench) -> anyhow::Result<()> {
         let folder = format!("/fd{number}");
         let ask = |it: &mut v1::ContainerConfig| it.working_dir.clone_from(&folder);
         match try_image(bench, &pod, &image, ask).await {
-            Err(error) => ensure!(error.contains(&folder), "refused for another reason: {error}"),
+            Err(error) => ensure!(
+                error.contains(&folder) || error.contains("prepare rootfs"),
+                "refused for another reason: {error}"
+            ),
             Ok(id) => {
                 let script = format!("cd /proc/1/cwd 2>/dev/null; {OUTSIDE}");
                 let seen = bench.shell(&id, &script).await.unwrap_or_default();

@@ -130,7 +130,7 @@ async fn own_dev(bench: &mut Bench) -> anyhow::Result<()> {
             .await;
         if let Ok(id) = made {
             let script = "for f in /proc/keys /proc/timer_list /proc/kcore; do [ ! -e $f ] || stat -c '%t:%T' $f; done | sort -u; \
-                          (: >>/proc/sys/kernel/core_pattern) 2>&1; awk '/core_pattern|sysrq-trigger.* rw/ {print $4, $5, $6}' /proc/self/mountinfo";
+                          (: >>/proc/sys/kernel/core_pattern) 2>&1; awk '$5 ~ /core_pattern/ || ($5 ~ /sysrq-trigger/ && $6 ~ /^rw/) {print $4, $5, $6}' /proc/self/mountinfo";
             let seen = bench.shell(&id, &format!("{script}; true")).await?;
             let expect =
                 "1:3\nsh: can't create /proc/sys/kernel/core_pattern: Read-only file system";
