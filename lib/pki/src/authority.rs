@@ -105,7 +105,7 @@ impl Ca {
         validity: Validity,
     ) -> Result<Identity, Error> {
         let mut params = params(name, None, validity)?;
-        params.subject_alt_names = alt_names(names)?;
+        params.subject_alt_names = node_names(names)?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         self.sign(name, &params)
@@ -157,7 +157,7 @@ pub fn self_signed(
     validity: Validity,
 ) -> Result<Identity, Error> {
     let mut params = params(name, Some(MAINTENANCE_ORGANIZATION), validity)?;
-    params.subject_alt_names = alt_names(names)?;
+    params.subject_alt_names = node_names(names)?;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     sign_self(name, &params)
@@ -200,10 +200,18 @@ fn serial() -> Result<SerialNumber, Error> {
     Ok(SerialNumber::from_slice(&bytes))
 }
 
-fn alt_names(names: &[SubjectName]) -> Result<Vec<SanType>, Error> {
+/// Names of a node's own API: those given, after the one that every node has.
+fn node_names(names: &[SubjectName]) -> Result<Vec<SanType>, Error> {
     let node = SubjectName::Dns(NODE_SERVER_NAME.to_owned());
-    let mut alt_names: Vec<SanType> = Vec::with_capacity(names.len() + 1);
-    for name in std::iter::once(&node).chain(names) {
+    alt_names(std::iter::once(&node).chain(names))
+}
+
+/// Names as they stand in a certificate, each once.
+pub(crate) fn alt_names<'a>(
+    names: impl IntoIterator<Item = &'a SubjectName>,
+) -> Result<Vec<SanType>, Error> {
+    let mut alt_names: Vec<SanType> = Vec::new();
+    for name in names {
         let alt_name = match name {
             SubjectName::Ip(address) => SanType::IpAddress(*address),
             SubjectName::Dns(dns) => SanType::DnsName(

@@ -1,8 +1,8 @@
 //! Certificates of a Kubernetes cluster: names and groups are what RBAC reads from them. Which ones there are is not said here.
 
-use crate::authority::{Identity, SubjectName, params};
+use crate::authority::{Identity, SubjectName, alt_names, params};
 use crate::{Ca, Error, PrivateKey, Validity};
-use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType};
+use rcgen::{DnType, ExtendedKeyUsagePurpose, KeyUsagePurpose};
 
 /// Everything before the point in the public key of a P-256 key (RFC 5480).
 const PUBLIC_KEY_HEAD: [u8; 26] = [
@@ -45,7 +45,7 @@ impl Ca {
         validity: Validity,
     ) -> Result<Identity, Error> {
         let mut params = params(&subject.common_name, subject.group.as_deref(), validity)?;
-        names(&mut params, &subject.names)?;
+        params.subject_alt_names = alt_names(&subject.names)?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = match subject.usage {
             Usage::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
@@ -57,23 +57,6 @@ impl Ca {
         debug_assert!(params.distinguished_name.get(&DnType::CommonName).is_some());
         self.sign(&subject.common_name, &params)
     }
-}
-
-fn names(params: &mut CertificateParams, names: &[SubjectName]) -> Result<(), Error> {
-    for name in names {
-        let alt_name = match name {
-            SubjectName::Ip(address) => SanType::IpAddress(*address),
-            SubjectName::Dns(dns) => SanType::DnsName(
-                dns.as_str()
-                    .try_into()
-                    .map_err(|source| Error::Name { name: dns.clone(), source })?,
-            ),
-        };
-        if !params.subject_alt_names.contains(&alt_name) {
-            params.subject_alt_names.push(alt_name);
-        }
-    }
-    Ok(())
 }
 
 impl PrivateKey {
