@@ -7,6 +7,7 @@ mod console;
 mod controllers;
 mod copy;
 mod cri;
+mod durable;
 mod grpc;
 mod inspect;
 mod kubernetes;

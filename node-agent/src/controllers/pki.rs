@@ -2,15 +2,15 @@
 //! handed to the API. It never writes the CA's key anywhere.
 
 use super::{Controller, Outcome, Want};
+use crate::durable::replace;
 use crate::state::{ServerIdentity, Severity, State, VolumeState};
 use anyhow::Context as _;
 use ingot_machine_config::v1::api::Api;
 use ingot_pki::{Ca, Certificate, Identity, SubjectName, Validity};
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write as _;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -328,20 +328,10 @@ fn certificates(pem: &str) -> anyhow::Result<Vec<Certificate>> {
     Ok(blocks.collect::<Result<_, _>>()?)
 }
 
-/// Writes a file so that it is old or new after a power cut, readable by root only.
+/// Keeps a file that only root may read.
 fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let temporary = folder.join("new.tmp");
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, folder.join(name))?;
-    fs::File::open(folder)?.sync_all()
+    replace(&folder.join(name), bytes, 0o600, None)
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Access for people: a kubeconfig with a certificate that soon expires, made when somebody asks.
 
-use super::authorities::{Authorities, base64};
+use super::authorities::Authorities;
 use super::record::Record;
 use super::{API_PORT, Kubernetes};
 use anyhow::Context as _;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use ingot_pki::kubernetes::{Subject, Usage};
 use ingot_pki::{Identity, Validity};
 use std::net::IpAddr;
@@ -75,9 +76,9 @@ pub(crate) fn kubeconfig(
     let validity = Validity::starting(now, lifetime);
     let identity = authorities.cluster.issue_kubernetes(&subject, validity)?;
     let name = &record.name;
-    let authority = base64(authorities.cluster.certificate().to_pem().as_bytes());
-    let certificate = base64(identity.certificate.to_pem().as_bytes());
-    let key = base64(identity.key.to_pem().as_bytes());
+    let authority = BASE64_STANDARD.encode(authorities.cluster.certificate().to_pem().as_bytes());
+    let certificate = BASE64_STANDARD.encode(identity.certificate.to_pem().as_bytes());
+    let key = BASE64_STANDARD.encode(identity.key.to_pem().as_bytes());
     Ok(format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: admin@{name}\nclusters:\n- name: {name}\n  cluster:\n    \
          server: {server}\n    certificate-authority-data: {authority}\nusers:\n- name: admin@{name}\n  user:\n    \

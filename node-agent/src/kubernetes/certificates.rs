@@ -4,7 +4,7 @@
 use super::Cluster;
 use super::authorities::{Authorities, lasts, split};
 use super::components::{API_SERVER, CONTROLLER_MANAGER, ETCD, KUBELET, Owner, SCHEDULER};
-use super::record::replace;
+use crate::durable::replace;
 use anyhow::Context as _;
 use ingot_pki::kubernetes::{Subject, Usage};
 use ingot_pki::{Ca, Certificate, SubjectName, Validity};

@@ -7,7 +7,7 @@ use super::components::{
     API_SERVER, AUDIT_LOG, CONTROLLER_MANAGER, ETCD, KUBELET, OWNERS, Owner, SCHEDULER, etcd_data,
     file,
 };
-use super::record::replace;
+use crate::durable::replace;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use std::fs;

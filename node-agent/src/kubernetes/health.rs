@@ -45,8 +45,16 @@ pub(crate) struct Part {
 /// Restarts after which something that is not up is called broken.
 const RESTARTS_BROKEN: u32 = 3;
 
-/// All parts. `bootstrapped` is whether there is a cluster.
-pub(crate) fn parts(bootstrapped: bool, pods: &[Arc<PodStatus>], seen: &Seen) -> Vec<Part> {
+/// A disk with less than one part in so many free is as good as full: the kubelet ends pods for room then.
+const FULL_PART: u64 = 20;
+
+/// All parts. `bootstrapped` is whether there is a cluster, `disk` the size of VAR and what is free of it, where that can be told.
+pub(crate) fn parts(
+    bootstrapped: bool,
+    pods: &[Arc<PodStatus>],
+    seen: &Seen,
+    disk: Option<(u64, u64)>,
+) -> Vec<Part> {
     if !bootstrapped {
         return vec![Part {
             name: "bootstrap".to_owned(),
@@ -85,7 +93,18 @@ pub(crate) fn parts(bootstrapped: bool, pods: &[Arc<PodStatus>], seen: &Seen) ->
     if seen.addons.is_empty() {
         parts.push(part("addons", Health::Waiting, "for the API server"));
     }
+    parts.extend(disk.map(|(size, free)| room(size, free)));
     parts
+}
+
+/// The disk of etcd, images and volumes. Nothing says so clearly when it is full: etcd just ends.
+fn room(size: u64, free: u64) -> Part {
+    let sizes = format!("{} of {} MiB of VAR are free", free >> 20, size >> 20);
+    if free >= size / FULL_PART {
+        return part("disk", Health::Ok, &sizes);
+    }
+    let hint = "etcd writes nothing without room; delete pods with large volumes, or take them out of the config, then wait";
+    part("disk", Health::Failed, &format!("{sizes}: {hint}"))
 }
 
 fn part(name: &str, health: Health, message: &str) -> Part {
@@ -131,7 +150,7 @@ mod tests {
 
     #[test]
     fn before_the_bootstrap_that_is_what_is_waited_for() {
-        let parts = parts(false, &[], &Seen::default());
+        let parts = parts(false, &[], &Seen::default(), None);
         assert_eq!(parts.len(), 1);
         assert!(parts[0].message.contains("ingotctl bootstrap"));
     }
@@ -142,12 +161,21 @@ mod tests {
             node: Some((true, "kubelet is posting ready status".into())),
             addons: vec![("coredns".into(), Ok(())), ("storage".into(), Err("no".into()))],
         };
-        let parts = parts(true, &[], &seen);
+        let parts = parts(true, &[], &seen, Some((1000 << 20, 400 << 20)));
         let of = |name: &str| parts.iter().find(|part| part.name == name).unwrap();
         assert_eq!(of("kube-apiserver").message, "for etcd");
         assert_eq!(of("kube-scheduler").message, "for kube-apiserver");
         assert_eq!(of("node").health, Health::Ok);
         assert_eq!(of("addon/coredns").health, Health::Ok);
         assert_eq!(of("addon/storage").health, Health::Failed);
+        assert_eq!(of("disk").message, "400 of 1000 MiB of VAR are free");
+    }
+
+    #[test]
+    fn a_full_disk_is_told_with_what_to_do() {
+        let parts = parts(true, &[], &Seen::default(), Some((1000 << 20, 3 << 20)));
+        let disk = parts.iter().find(|part| part.name == "disk").unwrap();
+        assert_eq!(disk.health, Health::Failed);
+        assert!(disk.message.contains("3 of 1000 MiB") && disk.message.contains("delete"));
     }
 }

@@ -1,12 +1,12 @@
 //! What was bootstrapped on this node: on disk before anything else of the cluster is. A cluster is made once.
 
+use crate::durable::replace;
 use ingot_machine_config::IpNet;
 use ingot_machine_config::v1::kubernetes::{Kubernetes as Section, Role};
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io::Write as _;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -231,35 +231,6 @@ pub(crate) fn write(folder: &Path, record: &Record) -> Result<(), RecordError> {
     let bytes = serde_json::to_vec_pretty(record).unwrap_or_default();
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
     replace(&path, &bytes, 0o600, None).map_err(failed)
-}
-
-/// Replaces a file in one step, so that it is old or new after a power cut.
-pub(crate) fn replace(
-    path: &Path,
-    bytes: &[u8],
-    mode: u32,
-    owner: Option<u32>,
-) -> std::io::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    let temporary = PathBuf::from(temporary);
-    // One that a killed agent left may have other rights.
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file =
-        fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-    if let Some(owner) = owner {
-        std::os::unix::fs::fchown(&file, Some(owner), Some(owner))?;
-    }
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    match path.parent() {
-        Some(folder) => fs::File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]
