@@ -8,6 +8,13 @@ use crate::v1;
 /// Controllers whose files may be written by name.
 const CONTROLLERS: &[&str] = &["cpu", "cpuset", "memory", "io", "pids", "hugetlb", "rdma", "misc"];
 
+/// Characters of a wrong value that are repeated.
+const SHOWN: usize = 100;
+/// What the kernel takes for a period of CPU time, in microseconds.
+const CPU_PERIOD: std::ops::RangeInclusive<i64> = 1_000..=1_000_000;
+/// What the kernel takes for the CPU time in a period, in microseconds.
+const CPU_QUOTA: std::ops::RangeInclusive<i64> = 1_000..=(1 << 44) - 1;
+
 /// The limits a caller gives. 0 and empty mean "not given", as the CRI says.
 pub(crate) fn resources(field: &str, from: v1::LinuxContainerResources) -> Checked<Resources> {
     let at = |name: &str| format!("{field}.{name}");
@@ -21,6 +28,12 @@ pub(crate) fn resources(field: &str, from: v1::LinuxContainerResources) -> Check
     }
     for (file, value) in &from.unified {
         unified(&at("unified"), file, value)?;
+    }
+    // Below zero means "no limit".
+    within(&at("cpu_quota"), from.cpu_quota, CPU_QUOTA, from.cpu_quota <= 0)?;
+    within(&at("cpu_period"), from.cpu_period, CPU_PERIOD, matches!(from.cpu_period, 0 | -1))?;
+    for limit in &from.hugepage_limits {
+        page_size(&at("hugepage_limits.page_size"), &limit.page_size)?;
     }
     Ok(Resources {
         cpu_period_us: positive("cpu_period", from.cpu_period)?,
@@ -37,6 +50,29 @@ pub(crate) fn resources(field: &str, from: v1::LinuxContainerResources) -> Check
         hugepage_limits: from.hugepage_limits.into_iter().map(|h| (h.page_size, h.limit)).collect(),
         unified: from.unified.into_iter().collect(),
     })
+}
+
+fn within(
+    field: &str,
+    value: i64,
+    range: std::ops::RangeInclusive<i64>,
+    is_unset: bool,
+) -> Checked<()> {
+    if is_unset || range.contains(&value) {
+        return Ok(());
+    }
+    let (from, to) = range.into_inner();
+    Err(Invalid::new(field, format!("{value} is not between {from} and {to} microseconds")))
+}
+
+/// `2MB`.
+fn page_size(field: &str, value: &str) -> Checked<()> {
+    let number = value.strip_suffix('B').and_then(|value| value.strip_suffix(['K', 'M', 'G']));
+    if number.is_some_and(|it| !it.is_empty() && it.bytes().all(|b| b.is_ascii_digit())) {
+        return Ok(());
+    }
+    let value: String = value.chars().take(SHOWN).collect();
+    Err(Invalid::new(field, format!("{value:?} is no size of a page; write for example 2MB")))
 }
 
 /// `0-2,7`.
@@ -56,4 +92,43 @@ fn unified(field: &str, file: &str, value: &str) -> Checked<()> {
         return Err(Invalid::new(field, problem));
     }
     text(field, value.to_owned()).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut v1::LinuxContainerResources)) -> String {
+        let mut from = v1::LinuxContainerResources::default();
+        change(&mut from);
+        resources("r", from).expect_err("nonsense").to_string()
+    }
+
+    #[test]
+    fn what_the_kernel_would_refuse_is_refused_with_the_name_of_the_field() {
+        assert!(refused(|it| it.cpu_period = i64::MAX).starts_with("r.cpu_period: "));
+        assert!(refused(|it| it.cpu_period = 10).starts_with("r.cpu_period: "));
+        assert!(refused(|it| it.cpu_quota = 999).starts_with("r.cpu_quota: "));
+        assert!(refused(|it| it.cpu_quota = i64::MAX).starts_with("r.cpu_quota: "));
+        for page_size in ["../../../../run/ingot", "", "MB", "2"] {
+            let limit = v1::HugepageLimit { page_size: page_size.to_owned(), limit: 1 };
+            let message = refused(|it| it.hugepage_limits = vec![limit]);
+            assert!(message.starts_with("r.hugepage_limits.page_size: "), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_a_kubelet_asks_for_is_taken() {
+        let limit = v1::HugepageLimit { page_size: "1GB".to_owned(), limit: 0 };
+        for (cpu_period, cpu_quota) in [(0, 0), (100_000, 1_000), (100_000, -1), (-1, 50_000)] {
+            let hugepage_limits = vec![limit.clone()];
+            let from = v1::LinuxContainerResources {
+                cpu_period,
+                cpu_quota,
+                hugepage_limits,
+                ..Default::default()
+            };
+            resources("r", from).expect("sense");
+        }
+    }
 }
