@@ -130,7 +130,7 @@ pub(crate) fn parse(text: &str) -> (Vec<Document>, Problems) {
         });
         return (stream.documents, stream.problems);
     }
-    // The parser puts what it misses at the end on a line that does not exist.
+    // The parser puts what it misses at the end, and an empty value there, on a line that does not exist.
     stream.last_line = u32::try_from(line_breaks(text) + 1).unwrap_or(u32::MAX);
     let mut base = Base::default();
     let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -206,7 +206,7 @@ impl Stream {
                 Ok(next) => next,
                 Err(error) => {
                     let at = error.marker();
-                    let place = place(&Span::empty(*at), base);
+                    let place = self.place(&Span::empty(*at), base);
                     self.problem(
                         place,
                         &format!("this is not YAML: {}", error.info()),
@@ -217,7 +217,7 @@ impl Stream {
                 }
             };
             last = span.start.index();
-            let place = place(&span, base);
+            let place = self.place(&span, base);
             match event {
                 Event::DocumentStart(_) => builder = Builder::default(),
                 Event::DocumentEnd => self.finish(builder.root.take()),
@@ -241,10 +241,20 @@ impl Stream {
         self.next_index += 1;
     }
 
+    fn place(&self, span: &Span, base: Base) -> Place {
+        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Place {
+            line: small(span.start.line() + base.lines).min(self.last_line),
+            column: small(span.start.col() + 1),
+            start: span.start.index() + base.chars,
+            end: span.end.index() + base.chars,
+        }
+    }
+
     fn problem(&mut self, place: Place, message: &str, hint: &str) {
         self.problems.push(Problem {
             document: self.next_index,
-            line: place.line.min(self.last_line),
+            line: place.line,
             column: place.column,
             path: String::new(),
             message: message.to_owned(),
@@ -364,16 +374,6 @@ impl Stream {
 impl Open {
     fn new(anchor: usize, place: Place, value: Value) -> Self {
         Self { anchor, place, value, key: None, seen: HashSet::new() }
-    }
-}
-
-fn place(span: &Span, base: Base) -> Place {
-    let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    Place {
-        line: small(span.start.line() + base.lines),
-        column: small(span.start.col() + 1),
-        start: span.start.index() + base.chars,
-        end: span.end.index() + base.chars,
     }
 }
 

@@ -81,6 +81,13 @@ fn shown_again(config: &Config) -> String {
     redact(&config.to_yaml())
 }
 
+/// What chance has found once is tried every time.
+#[test]
+fn a_key_that_nothing_follows_is_on_a_line_of_the_text() {
+    hold("kind: Machine\n? ");
+    hold("~kind: Secret\n\n? ");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
