@@ -11,6 +11,7 @@ mod changes;
 mod check;
 mod emit;
 pub mod format;
+pub mod join;
 pub mod layout;
 mod load;
 pub mod manifest;

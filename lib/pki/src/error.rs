@@ -53,6 +53,9 @@ pub enum Error {
     /// Bytes that are not an X.509 certificate.
     #[error("the bytes are not an X.509 certificate")]
     Certificate(#[source] x509_parser::error::X509Error),
+    /// Bytes that are no request for a certificate, or whose signature is wrong.
+    #[error("this is no request for a certificate, or it was changed")]
+    Request,
     /// A certificate that may not sign others was given as CA.
     #[error("the certificate of \"{subject}\" is not a certificate authority")]
     NotCa {

@@ -11,6 +11,7 @@ mod error;
 mod key;
 pub mod kubernetes;
 pub mod pairing;
+mod request;
 mod role;
 mod validity;
 
@@ -18,6 +19,7 @@ pub use authority::{Ca, Identity, SubjectName, self_signed};
 pub use certificate::{Certificate, CertificateInfo, Fingerprint};
 pub use error::Error;
 pub use key::PrivateKey;
+pub use request::CertificateRequest;
 pub use role::Role;
 pub use validity::{CLOCK_SKEW, Validity};
 

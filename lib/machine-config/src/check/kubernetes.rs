@@ -1,6 +1,7 @@
 //! Rules of section `kubernetes`: networks that fit each other, arguments that do not cut the cluster's own ground away.
 
 use super::Finding;
+use crate::join::JoinToken;
 use crate::manifest::manifests;
 use crate::v1::kubernetes::{ADDONS, Kubernetes, Role};
 use crate::v1::machine::Machine;
@@ -78,6 +79,14 @@ pub(super) fn check(machine: &Machine) -> Vec<Finding> {
             "kubernetes.joinToken",
             "is for workers, and this node is a control plane",
             "remove the line, or write role: worker",
+        ));
+    } else if let Some(wrong) = kubernetes.join_token.as_ref().map(JoinToken::parse)
+        && let Err(error) = wrong
+    {
+        findings.push(Finding::new(
+            "kubernetes.joinToken",
+            error.to_string(),
+            "make one on a control plane: ingotctl join-token",
         ));
     }
     findings

@@ -47,7 +47,9 @@ pub struct Kubernetes {
     /// More arguments for the kubelet.
     #[serde(default, skip_serializing_if = "is_default")]
     pub kubelet: Component,
-    /// The token with which a worker proves that it may join.
+    /// For a worker: the token that `ingotctl join-token` makes on a control plane. It says where the cluster is and whom to
+    /// trust there, and lets the node join for as long as the token is good. The node needs it once; to move a node to
+    /// another cluster, empty its VAR partition first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub join_token: Option<Secret>,
 }
@@ -61,7 +63,7 @@ pub enum Role {
     /// `ingotctl bootstrap`.
     #[default]
     ControlPlane,
-    /// Runs pods only.
+    /// Runs pods only, in the cluster of its `joinToken`.
     Worker,
 }
 

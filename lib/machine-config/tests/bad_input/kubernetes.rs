@@ -66,3 +66,21 @@ fn what_holds_the_cluster_together_cannot_be_changed_by_an_argument() {
         "#]],
     );
 }
+
+#[test]
+fn a_token_to_join_with_is_one_and_whole_and_never_shown() {
+    check_machine(
+        "kubernetes:\n  role: worker\n  joinToken: hunter2\n",
+        expect![[r#"
+        6:14 kubernetes.joinToken: is no join token: one begins with "ingot-join-1."
+            make one on a control plane: ingotctl join-token
+    "#]],
+    );
+    check_machine(
+        "kubernetes:\n  role: worker\n  joinToken: ingot-join-1.eyJjbHVzdGVySWQiOiIwMTIz\n",
+        expect![[r#"
+            6:14 kubernetes.joinToken: is a join token that was cut or changed on its way
+                make one on a control plane: ingotctl join-token
+        "#]],
+    );
+}
