@@ -49,14 +49,27 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     image::build(PROFILE, false)?;
     step("building ingotctl");
     let artifacts = image::artifacts(&tools, PROFILE, false)?;
-    let directory = workspace::target().join("demo");
-    stop_previous(&directory)?;
+    let directory = directory();
+    in_place_of_previous(&directory, demo(args, &artifacts, &directory))
+}
+
+/// Where a demo keeps what it makes.
+fn directory() -> PathBuf {
+    workspace::target().join("demo")
+}
+
+/// Ends the node of the demo before, then runs this one.
+fn in_place_of_previous(
+    directory: &Path,
+    demo: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    stop_previous(directory)?;
     // One thread: the kernel ends a QEMU that may not live on with the thread that started it.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("start the runtime")?;
-    runtime.block_on(demo(args, &artifacts, &directory))
+    runtime.block_on(demo)
 }
 
 async fn demo(args: &Args, artifacts: &Artifacts, directory: &Path) -> anyhow::Result<()> {

@@ -16,9 +16,9 @@ use ingot_qemu_tests::machine::Machine;
 use ingot_qemu_tests::wait;
 
 use super::operator::{Operator, display};
-use super::{Args, PROFILE, boot, give_up, pairing_code, pid_file, quotas, step, stop_previous};
-use super::{summary, waiting};
-use crate::{image, kubernetes, workspace};
+use super::{Args, PROFILE, boot, directory, give_up, in_place_of_previous, pairing_code, pid_file};
+use super::{quotas, step, summary, waiting};
+use crate::{image, kubernetes};
 
 /// Memory of the node.
 const MEMORY_MIB: u32 = 2048;
@@ -69,14 +69,8 @@ pub(super) fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
     step("building ingotctl");
     let program = built.program.clone();
     let artifacts = image::artifacts_with(tools, PROFILE, false, Some(built))?;
-    let directory = workspace::target().join("demo");
-    stop_previous(&directory)?;
-    // One thread: the kernel ends a QEMU that may not live on with the thread that started it.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
-    runtime.block_on(demo(args, &artifacts, &program, &directory))
+    let directory = directory();
+    in_place_of_previous(&directory, demo(args, &artifacts, &program, &directory))
 }
 
 async fn demo(
