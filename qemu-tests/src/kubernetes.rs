@@ -4,6 +4,7 @@
 pub mod cluster;
 pub mod command;
 pub mod kubectl;
+pub mod rest;
 
 pub use cluster::{Cluster, Shape};
 pub use command::Ran;

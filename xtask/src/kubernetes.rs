@@ -57,7 +57,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 /// The compiled program; cheap when nothing changed. An error says what is missing, and what would help.
 pub(crate) fn ensure() -> anyhow::Result<Built> {
-    build(&Terminal::new(), false)
+    ensure_with(&Terminal::new())
+}
+
+/// The same for a caller that says itself how it goes.
+pub(crate) fn ensure_with(progress: &dyn Progress) -> anyhow::Result<Built> {
+    build(progress, false)
 }
 
 fn directory() -> PathBuf {

@@ -49,8 +49,9 @@ pub(crate) struct Args {
     /// Run the suites of the CRI against Debian's containerd instead of our node: shows what the harness is worth.
     #[arg(long)]
     peer: bool,
-    /// Run only critest's specs of these files of its source, e.g. `streaming.go`.
-    #[arg(long, value_name = "FILE")]
+    /// Run only these parts of a suite: of `critest` the specs of a file of its source, e.g. `streaming.go`, of `kubernetes` a group, e.g.
+    /// `healing`.
+    #[arg(long, value_name = "PART")]
     focus: Vec<String>,
     /// List the suites and stop.
     #[arg(long)]
@@ -80,14 +81,23 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         cri::against_containerd(&tools, args, &report)?;
         return summary(begin, &report);
     }
+    let kubernetes = kubernetes::begin(args);
     if args.wants(HOST) {
         host(&report)?;
+        stage("the workspace's tests", begin);
     }
-    in_qemu(args, &tools, &report)?;
+    in_qemu(args, &tools, kubernetes, &report)?;
+    stage("the suites", begin);
     if args.wants(REPRODUCIBLE) {
         reproducible(args, &report);
     }
     summary(begin, &report)
+}
+
+/// Says how long a run has taken so far: what takes long is nobody's feeling.
+fn stage(done: &str, begin: Instant) {
+    let took = begin.elapsed().as_secs();
+    println!("\n{done} are over after {} min {} s", took / 60, took % 60);
 }
 
 /// The last lines; an error when anything failed.
@@ -156,6 +166,7 @@ fn counts(line: &str) -> Option<[usize; 3]> {
 fn in_qemu(
     args: &Args,
     tools: &ingot_image_builder::tools::Tools,
+    build: Option<kubernetes::Build>,
     report: &Report,
 ) -> anyhow::Result<()> {
     let names: Vec<String> = args
@@ -176,7 +187,7 @@ fn in_qemu(
     let cri = cri::kit(tools, &names, args, report)?;
     let count = args.count.map(usize::try_from).transpose().context("--count")?;
     let faults = Faults::new(seed);
-    let kubernetes = kubernetes::kit(tools, &names, args, report)?;
+    let kubernetes = kubernetes::kit(tools, build, args, report)?;
     let full = args.full;
     let context = suites::Context { artifacts, full, count, faults, cri, kubernetes };
     // One thread: the kernel ends each QEMU with the thread that started it.

@@ -56,6 +56,8 @@ pub struct Cluster {
     pub machine: Machine,
     /// The user's command line.
     pub kubectl: Kubectl,
+    /// The node's config as it was booted with; nothing when it was not booted by [`Cluster::boot`].
+    pub config: String,
     contexts: PathBuf,
     kubeconfig: PathBuf,
     // Serves the images of the tests for as long as there is the cluster.
@@ -75,9 +77,8 @@ impl Cluster {
         let credentials = Rc::new(Credentials::generate()?);
         let url = registry.as_ref().map(Registry::guest_url);
         let config = machine_document(&credentials, shape, url.as_deref());
-        let machine =
-            builder(artifacts, shape).cidata(config).credentials(credentials).boot().await?;
-        Self::of(machine, kube, registry)
+        let machine = builder(artifacts, shape).cidata(config.clone()).credentials(credentials);
+        Ok(Self { config, ..Self::of(machine.boot().await?, kube, registry)? })
     }
 
     /// The cluster of a machine that is there already.
@@ -91,7 +92,8 @@ impl Cluster {
         let program = home.join("kubectl");
         symlink(kube, &program).context("make a link called kubectl")?;
         let kubectl = Kubectl::new(&program, &kubeconfig, &home);
-        Ok(Self { machine, kubectl, contexts, kubeconfig, _registry: registry })
+        let config = String::new();
+        Ok(Self { machine, kubectl, config, contexts, kubeconfig, _registry: registry })
     }
 
     /// Runs `ingotctl` with these words as the node's administrator.
@@ -99,6 +101,13 @@ impl Cluster {
         let mut command = Command::new(&self.machine.artifacts().tools.ingotctl);
         command.arg("--config").arg(&self.contexts).args(["--timeout", "120s"]).args(words);
         run(command, "", OPERATOR_LIMIT).await
+    }
+
+    /// Gives the node this config.
+    pub async fn apply_config(&self, config: &str) -> anyhow::Result<()> {
+        let answer = self.machine.api()?.apply(config).await?;
+        ensure!(answer.problems.is_empty(), "the node refuses a config: {:?}", answer.problems);
+        Ok(())
     }
 
     /// Makes the cluster and a kubeconfig for it, and waits for the API server.

@@ -8,10 +8,12 @@ mod api;
 mod basics;
 mod data;
 mod etcd;
+mod eviction;
 mod healing;
 mod pods;
 mod policy;
 mod services;
+mod trouble;
 mod workloads;
 
 use std::time::Duration;
@@ -35,10 +37,31 @@ const WORKLOAD: &str = crate::documents::WORKLOAD;
 /// An image with a shell and a web server, from the tests' registry.
 const BUSYBOX: &str = "mirror.test/e2e-test-images/busybox:1.29-2";
 
+/// The groups of the long form, in their order: the last ones leave least as it was.
+const GROUPS: &[&str] = &[
+    "pods",
+    "workloads",
+    "services",
+    "data",
+    "policy",
+    "api",
+    "healing",
+    "etcd",
+    "eviction",
+    "trouble",
+];
+/// Two networks of each kind: with them every node and pod has an address of each version of IP.
+const DUAL_STACK: &str = "  network:
+    podCIDRs: [10.244.0.0/16, 'fd00:244::/56']
+    serviceCIDRs: [10.96.0.0/12, 'fd00:96::/112']
+";
+
 /// Runs the suite.
 pub(super) async fn run(context: &Context, report: &Report) {
     let Some(kit) = &context.kubernetes else { return };
-    let shape = Shape { name: "kubernetes", memory_mib: MEMORY_MIB, kubernetes: "" };
+    // The short form has the networks that a config has which says nothing of them.
+    let networks = if kit.images.is_some() { DUAL_STACK } else { "" };
+    let shape = Shape { name: "kubernetes", memory_mib: MEMORY_MIB, kubernetes: networks };
     match Cluster::boot(&kit.artifacts, &kit.kube, kit.images.as_deref(), shape).await {
         Ok(mut cluster) => Box::pin(session(&mut cluster, kit, context.full, report)).await,
         Err(error) => report.check_alone("a node boots", async { Err(error) }).await,
@@ -47,10 +70,9 @@ pub(super) async fn run(context: &Context, report: &Report) {
 
 /// What is tried of one cluster. Nothing else can be true of a node that is no cluster.
 async fn session(cluster: &mut Cluster, kit: &KubernetesKit, full: bool, report: &Report) {
-    let one = async |cluster: &mut Cluster| {
-        cluster.machine.wait_api().await?;
-        cluster.bootstrap().await
-    };
+    let where_not = "a worker and a node without the section are refused as a cluster";
+    cluster.check(report, where_not, CHECK_LIMIT, trouble::no_control_plane).await;
+    let one = async |cluster: &mut Cluster| cluster.bootstrap().await;
     if !cluster.check(report, "one command makes a cluster", READY_LIMIT * 2, one).await {
         return;
     }
@@ -58,21 +80,40 @@ async fn session(cluster: &mut Cluster, kit: &KubernetesKit, full: bool, report:
     if !cluster.check(report, "its node is Ready", READY_LIMIT * 2, ready).await {
         return;
     }
-    Box::pin(basics::run(cluster, report)).await;
-    if kit.images.is_none() {
-        return report.skip(
-            "everything else that people use of Kubernetes",
-            "takes long; run with --full or by the suite's name",
-        );
+    let wanted = |group: &str| kit.focus.is_empty() || kit.focus.iter().any(|it| it == group);
+    if wanted("basics") {
+        Box::pin(basics::run(cluster, report)).await;
     }
-    Box::pin(pods::run(cluster, report)).await;
-    Box::pin(workloads::run(cluster, report)).await;
-    Box::pin(services::run(cluster, report)).await;
-    Box::pin(data::run(cluster, report)).await;
-    Box::pin(policy::run(cluster, report)).await;
-    Box::pin(api::run(cluster, report)).await;
-    Box::pin(healing::run(cluster, report)).await;
-    Box::pin(etcd::run(cluster, full, report)).await;
+    if kit.images.is_none() {
+        return Box::pin(short(cluster, report)).await;
+    }
+    for group in GROUPS.iter().filter(|group| wanted(group)) {
+        match *group {
+            "pods" => Box::pin(pods::run(cluster, report)).await,
+            "workloads" => Box::pin(workloads::run(cluster, report)).await,
+            "services" => Box::pin(services::run(cluster, report)).await,
+            "data" => Box::pin(data::run(cluster, report)).await,
+            "policy" => Box::pin(policy::run(cluster, report)).await,
+            "api" => Box::pin(api::run(cluster, report)).await,
+            "healing" => Box::pin(healing::run(cluster, report)).await,
+            "etcd" => Box::pin(etcd::run(cluster, full, report)).await,
+            "eviction" => Box::pin(eviction::run(cluster, report)).await,
+            _ => Box::pin(trouble::run(cluster, report)).await,
+        }
+    }
+}
+
+/// Some checks of each group, with nothing but what is in the image.
+async fn short(cluster: &mut Cluster, report: &Report) {
+    Box::pin(data::short(cluster, report)).await;
+    Box::pin(policy::short(cluster, report)).await;
+    Box::pin(api::short(cluster, report)).await;
+    Box::pin(healing::short(cluster, report)).await;
+    Box::pin(etcd::short(cluster, report)).await;
+    report.skip(
+        "everything else that people use of Kubernetes",
+        "takes long; run with --full or by the suite's name",
+    );
 }
 
 /// Makes a namespace whose pods may do what baseline of Pod Security allows, and the objects of `manifest` in it.

@@ -65,6 +65,8 @@ pub struct KubernetesKit {
     pub kube: PathBuf,
     /// The OCI image layout with the images of the long form; `None` for the short form.
     pub images: Option<PathBuf>,
+    /// Run only these groups of checks; all when there are none.
+    pub focus: Vec<String>,
 }
 
 impl Context {
@@ -139,12 +141,12 @@ impl Suite {
             )
     }
 
-    /// Whether it is part of a run of the suites called `names`. Without names, the suites of the CRI and of Kubernetes wait for a
-    /// full run: with them, two emulated processors need longer than anybody waits for every change.
+    /// Whether it is part of a run of the suites called `names`. Without names, the suites of the CRI wait for a full run: with them, two
+    /// emulated processors need longer than anybody waits for every change.
     #[must_use]
     pub fn is_wanted(&self, names: &[String], full: bool) -> bool {
         match names {
-            [] => full || !(self.needs_cri() || matches!(self.kind, Kind::Kubernetes)),
+            [] => full || !self.needs_cri(),
             names => names.iter().any(|name| name == self.name),
         }
     }

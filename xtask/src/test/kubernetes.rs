@@ -1,5 +1,10 @@
 //! Prepares what the suite `kubernetes` needs: an image with Kubernetes in it, kubectl for this machine, and images for the pods.
 
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use anyhow::anyhow;
+use ingot_image_builder::progress::Progress;
 use ingot_image_builder::tools::Tools;
 use ingot_qemu_tests::report::Report;
 use ingot_qemu_tests::suites::{KubernetesKit, SUITES};
@@ -10,26 +15,53 @@ use crate::{image, kubernetes};
 /// The suite.
 const NAME: &str = "kubernetes";
 
-/// What the suite needs, if it is one of `names` or there are none. Where Kubernetes cannot be built the suite is skipped and the last
-/// lines say why; in CI that is an error.
+/// A build of Kubernetes that goes on beside other work.
+pub(super) type Build = JoinHandle<anyhow::Result<kubernetes::Built>>;
+
+/// Says what is compiled beside the output of other work: now and then a line, with what it is about.
+struct Beside;
+
+impl Progress for Beside {
+    fn step(&self, text: &str) {
+        eprintln!("  [Kubernetes] {text}");
+    }
+
+    fn detail(&self, _: &str) {}
+
+    fn notice(&self, text: &str) {
+        self.step(text);
+    }
+}
+
+/// Begins to compile Kubernetes where the suite is wanted: from nothing that takes many minutes, in which the workspace's own tests are
+/// compiled and run as well.
+pub(super) fn begin(args: &Args) -> Option<Build> {
+    let suite = SUITES.iter().find(|suite| suite.name == NAME)?;
+    let wanted = suite.is_wanted(&args.names, args.full);
+    wanted.then(|| std::thread::spawn(|| kubernetes::ensure_with(&Beside)))
+}
+
+/// What the suite needs, once the `build` that was begun is over. Where Kubernetes cannot be built the suite is skipped and the last
+/// lines say why and what would help; in CI that is a failure.
 pub(super) fn kit(
     tools: &Tools,
-    names: &[String],
+    build: Option<Build>,
     args: &Args,
     report: &Report,
 ) -> anyhow::Result<Option<KubernetesKit>> {
-    let Some(suite) = SUITES.iter().find(|suite| suite.name == NAME) else { return Ok(None) };
-    if !suite.is_wanted(names, args.full) {
-        return Ok(None);
-    }
-    let built = match kubernetes::ensure() {
+    let Some(build) = build else { return Ok(None) };
+    let begin = Instant::now();
+    let built = match build.join().map_err(|_| anyhow!("the build of Kubernetes panicked"))? {
         Ok(built) => built,
         Err(error) if std::env::var_os("CI").is_some() => {
-            return Err(error.context("the suite `kubernetes` must run in CI"));
+            let error = error.context("the suite `kubernetes` must run in CI");
+            report.suite(NAME).failed("Kubernetes can be built", begin, &error);
+            return Ok(None);
         }
         Err(error) => {
             let why = "Kubernetes cannot be built; see the last lines";
-            report.suite(NAME).skip(suite.about, why);
+            let about = SUITES.iter().find(|suite| suite.name == NAME).map_or("", |it| it.about);
+            report.suite(NAME).skip(about, why);
             report.last_word(&format!("the suite `kubernetes` was not run: {error:#}"));
             return Ok(None);
         }
@@ -40,7 +72,8 @@ pub(super) fn kit(
     let kube = built.program.clone();
     let artifacts = image::artifacts_with(tools, PROFILE, args.quick, Some(built))?;
     // The short form is for everybody who changes something; whoever names the suite wants to know all.
-    let long = args.full || names.iter().any(|name| name == NAME);
+    let long = args.full || args.names.iter().any(|name| name == NAME);
     let images = if long { Some(cri::pod_images(tools)?) } else { None };
-    Ok(Some(KubernetesKit { artifacts, kube, images }))
+    let focus = args.focus.clone();
+    Ok(Some(KubernetesKit { artifacts, kube, images, focus }))
 }

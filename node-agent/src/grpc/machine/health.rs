@@ -15,7 +15,8 @@ pub(super) async fn call(api: &Api, _: pb::HealthRequest) -> Result<pb::HealthRe
     }
     let bootstrapped = api.kubernetes.record().is_some();
     let pods = engine(api).await?.snapshot();
-    let parts = health::parts(bootstrapped, &pods, &api.kubernetes.seen());
+    let disk = ingot_linux::volume::space(api.kubernetes.folder()).ok();
+    let parts = health::parts(bootstrapped, &pods, &api.kubernetes.seen(), disk);
     let part = |part: health::Part| pb::HealthPart {
         name: part.name,
         state: part.health.name().to_owned(),

@@ -1,10 +1,12 @@
 //! What programs use of a cluster: its REST API, kinds of one's own, labels, watches, and metrics.
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use serde_json::json;
 
 use super::{CHECK_LIMIT, POD_LIMIT, clear, text};
 use crate::kubernetes::Cluster;
+use crate::kubernetes::cluster::API_SERVER_PORT;
+use crate::kubernetes::rest::Request;
 use crate::report::Report;
 
 const NAMESPACE: &str = "api";
@@ -19,7 +21,20 @@ pub(super) async fn run(cluster: &mut Cluster, report: &Report) {
         c.check(report, "labels select, and a watch tells of changes", CHECK_LIMIT, labels).await;
         c.check(report, "a stale write is refused", CHECK_LIMIT, conflict).await;
         c.check(report, "the API describes itself", CHECK_LIMIT, described).await;
+        c.check(report, "plain requests with a token are answered", CHECK_LIMIT, plain).await;
         c.check(report, "use of CPU and memory is measured", CHECK_LIMIT, metrics).await;
+    }
+    clear(c, NAMESPACE).await;
+}
+
+/// What needs no pods.
+pub(super) async fn short(c: &mut Cluster, report: &Report) {
+    let prepared = async |cluster: &mut Cluster| {
+        cluster.kubectl.ok(&["create", "namespace", NAMESPACE]).await.map(drop)
+    };
+    if c.check(report, "a namespace for programs is taken", CHECK_LIMIT, prepared).await {
+        c.check(report, "kinds of one's own are kept and validated", CHECK_LIMIT, own_kind).await;
+        c.check(report, "plain requests with a token are answered", CHECK_LIMIT, plain).await;
     }
     clear(c, NAMESPACE).await;
 }
@@ -115,6 +130,42 @@ async fn described(cluster: &mut Cluster) -> anyhow::Result<()> {
         text(&version, "/serverVersion/gitVersion")?,
     );
     ensure!(client == server && client.starts_with("v1."), "{client} asks {server}");
+    Ok(())
+}
+
+/// As `curl --cacert ca.crt -H "Authorization: Bearer $TOKEN" https://...` does it.
+async fn plain(cluster: &mut Cluster) -> anyhow::Result<()> {
+    let kubectl = &cluster.kubectl;
+    kubectl.ok(&["create", "serviceaccount", "script", "-n", NAMESPACE]).await?;
+    let user = format!("--serviceaccount={NAMESPACE}:script");
+    let words = ["create", "rolebinding", "script", "-n", NAMESPACE, "--clusterrole=edit", &user];
+    kubectl.ok(&words).await?;
+    let token = kubectl.ok(&["create", "token", "script", "-n", NAMESPACE]).await?;
+    let authority = "{.data.ca\\.crt}";
+    let ca = kubectl.field(&["-n", NAMESPACE, "configmap/kube-root-ca.crt"], authority).await?;
+    let request = Request {
+        port: cluster.machine.forwarded(API_SERVER_PORT)?,
+        ca,
+        token: token.trim().to_owned(),
+        method: "GET",
+        path: format!("/api/v1/namespaces/{NAMESPACE}/configmaps"),
+        body: String::new(),
+    };
+    let made = json!({"metadata": {"name": "by-hand"}, "data": {"by": "hand"}}).to_string();
+    let create = Request { method: "POST", body: made, ..request.clone() };
+    let by_hand = format!("{}/by-hand", request.path);
+    let elsewhere = "/api/v1/namespaces/kube-system/secrets".to_owned();
+    for (what, request, expected, part) in [
+        ("create", create, 201, "by-hand"),
+        ("list", request.clone(), 200, "by-hand"),
+        ("get", Request { path: by_hand.clone(), ..request.clone() }, 200, "\"by\":\"hand\""),
+        ("delete", Request { method: "DELETE", path: by_hand, ..request.clone() }, 200, "Success"),
+        ("other secrets", Request { path: elsewhere, ..request.clone() }, 403, "script"),
+        ("no token", Request { token: "none".to_owned(), ..request }, 401, "Unauthorized"),
+    ] {
+        let (status, body) = request.send().await.with_context(|| what.to_owned())?;
+        ensure!(status == expected && body.contains(part), "{what}: {status} {body}");
+    }
     Ok(())
 }
 

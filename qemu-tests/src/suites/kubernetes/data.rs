@@ -23,6 +23,68 @@ spec:
   volumes: [{name: data, persistentVolumeClaim: {claimName: kept}}]
 ";
 
+/// A job leaves what it was told on a volume, and a pod finds it there.
+const SHORT: &str = "
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {words: kept-words}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: kept}
+spec:
+  accessModes: [ReadWriteOnce]
+  resources: {requests: {storage: 16Mi}}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: writer}
+spec:
+  template:
+    spec:
+      restartPolicy: Never
+      containers:
+      - name: main
+        image: WORKLOAD
+        imagePullPolicy: Never
+        args: [write, /data/file, $(WORDS)]
+        env: [{name: WORDS, valueFrom: {configMapKeyRef: {name: settings, key: words}}}]
+        volumeMounts: [{name: data, mountPath: /data}]
+      volumes: [{name: data, persistentVolumeClaim: {claimName: kept}}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: reader}
+spec:
+  restartPolicy: Never
+  containers:
+  - name: main
+    image: WORKLOAD
+    imagePullPolicy: Never
+    args: [cat, /data/file]
+    volumeMounts: [{name: data, mountPath: /data}]
+  volumes: [{name: data, persistentVolumeClaim: {claimName: kept}}]
+";
+
+/// The way from a config map over a job to a volume and another pod.
+pub(super) async fn short(c: &mut Cluster, report: &Report) {
+    let kept = async |cluster: &mut Cluster| {
+        prepare(cluster, NAMESPACE, SHORT).await?;
+        let kubectl = &cluster.kubectl;
+        let job = ["-n", NAMESPACE, "job/writer"];
+        kubectl.wait_for("condition=Complete", &job, POD_LIMIT).await?;
+        let reader = ["-n", NAMESPACE, "pod/reader"];
+        kubectl.wait_for("jsonpath={.status.phase}=Succeeded", &reader, POD_LIMIT).await?;
+        let text = kubectl.ok(&["logs", "-n", NAMESPACE, "reader"]).await?;
+        ensure!(text.trim() == "kept-words", "the volume holds {text:?}");
+        Ok(())
+    };
+    let name = "a job writes to a volume what a config map says, and a pod reads it";
+    c.check(report, name, CHECK_LIMIT, kept).await;
+    clear(c, NAMESPACE).await;
+}
+
 pub(super) async fn run(cluster: &mut Cluster, report: &Report) {
     let prepared = async |cluster: &mut Cluster| {
         prepare(cluster, NAMESPACE, include_str!("data.yaml")).await?;

@@ -25,6 +25,13 @@ pub(super) async fn run(cluster: &mut Cluster, full: bool, report: &Report) {
     c.check(report, &name, limit, cut).await;
 }
 
+/// What stops nothing.
+pub(super) async fn short(c: &mut Cluster, report: &Report) {
+    c.check(report, "etcd's members and state can be asked for", CHECK_LIMIT, status).await;
+    let kept = async |cluster: &mut Cluster| snapshot(cluster).await.map(drop);
+    c.check(report, "a snapshot can be taken, and a cut one is refused", CHECK_LIMIT, kept).await;
+}
+
 async fn status(cluster: &mut Cluster) -> anyhow::Result<()> {
     for words in [&["etcd", "members"][..], &["etcd", "status"], &["etcd", "defrag"]] {
         let said = cluster.ingotctl(words).await?.ok()?;
@@ -33,14 +40,25 @@ async fn status(cluster: &mut Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Takes a snapshot; one that is cut must not be taken back.
+async fn snapshot(cluster: &Cluster) -> anyhow::Result<String> {
+    let snapshot = cluster.machine.directory().join("etcd.snapshot");
+    let path = snapshot.to_string_lossy().into_owned();
+    cluster.ingotctl(&["etcd", "snapshot", &path]).await?.ok()?;
+    let bytes = fs_err::read(&snapshot)?;
+    ensure!(bytes.len() > 100_000, "the snapshot is hardly there");
+    let cut = cluster.machine.directory().join("cut.snapshot");
+    fs_err::write(&cut, &bytes[..bytes.len() - 4096])?;
+    let cut = cut.to_string_lossy().into_owned();
+    cluster.ingotctl(&["etcd", "restore", &cut, "--yes"]).await?.refused(&["cut or changed"])?;
+    Ok(path)
+}
+
 async fn restore(cluster: &mut Cluster) -> anyhow::Result<()> {
     let kubectl = &cluster.kubectl;
     let old = ["create", "configmap", "before-snapshot", "-n", "default"];
     kubectl.ok(&old).await?;
-    let snapshot = cluster.machine.directory().join("etcd.snapshot");
-    let path = snapshot.to_string_lossy().into_owned();
-    cluster.ingotctl(&["etcd", "snapshot", &path]).await?.ok()?;
-    ensure!(fs_err::metadata(&snapshot)?.len() > 100_000, "the snapshot is hardly there");
+    let path = snapshot(cluster).await?;
     kubectl.ok(&["delete", "configmap", "before-snapshot", "-n", "default"]).await?;
     kubectl.ok(&["create", "configmap", "after-snapshot", "-n", "default"]).await?;
     cluster.ingotctl(&["etcd", "restore", &path, "--yes"]).await?.ok()?;

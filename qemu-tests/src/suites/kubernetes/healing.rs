@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
+use super::super::agent_crash::agent_pid;
 use super::{CHECK_LIMIT, POD_LIMIT, clear};
 use crate::kubernetes::Cluster;
 use crate::kubernetes::cluster::{CONTROL_PLANE, READY_LIMIT};
@@ -76,6 +77,26 @@ pub(super) async fn run(cluster: &mut Cluster, report: &Report) {
     clear(c, NAMESPACE).await;
 }
 
+/// With the pods of the group `basics`.
+pub(super) async fn short(c: &mut Cluster, report: &Report) {
+    let name = "after the agent is killed all is whole and its pods are the same";
+    c.check(report, name, READY_LIMIT, agent_alone).await;
+}
+
+async fn agent_alone(cluster: &mut Cluster) -> anyhow::Result<()> {
+    let pods = ["-n", "basics", "pods"];
+    let path = "{.items[*].status.containerStatuses[0].containerID}";
+    let before = cluster.kubectl.field(&pods, path).await?;
+    ensure!(before.split_whitespace().count() == 2, "two pods were left: {before}");
+    kill_agent(cluster).await?;
+    cluster.wait_api_server().await?;
+    cluster.wait_ready().await?;
+    new_pod(cluster, "basics").await?;
+    let after = cluster.kubectl.field(&pods, path).await?;
+    ensure!(before == after, "the containers were {before} and are {after}");
+    Ok(())
+}
+
 async fn prepared(cluster: &mut Cluster) -> anyhow::Result<()> {
     let allowed = "pod-security.kubernetes.io/enforce=privileged";
     cluster.kubectl.ok(&["create", "namespace", NAMESPACE]).await?;
@@ -115,15 +136,21 @@ async fn whole(cluster: &Cluster, before: &str, heard: u64) -> anyhow::Result<()
     for name in ["daemonset/kube-proxy", "deployment/coredns"] {
         cluster.kubectl.rolled_out(&["-n", "kube-system", name], POD_LIMIT).await?;
     }
-    let new =
-        ["run", "new", "-n", NAMESPACE, "--image", super::WORKLOAD, "--image-pull-policy=Never"];
-    cluster.kubectl.ok(&[&new[..], &["--", "tick", "1000"]].concat()).await?;
-    let pod = ["-n", NAMESPACE, "pod/new"];
-    cluster.kubectl.wait_for("condition=Ready", &pod, POD_LIMIT).await?;
-    cluster.kubectl.ok(&["delete", "pod", "new", "-n", NAMESPACE, "--grace-period=1"]).await?;
+    new_pod(cluster, NAMESPACE).await?;
     answers(cluster, heard + 5).await?;
     let after = ids(cluster).await?;
     ensure!(before == after, "the load's containers were {before} and are {after}");
+    Ok(())
+}
+
+/// A pod runs, and goes.
+async fn new_pod(cluster: &Cluster, namespace: &str) -> anyhow::Result<()> {
+    let new =
+        ["run", "new", "-n", namespace, "--image", super::WORKLOAD, "--image-pull-policy=Never"];
+    cluster.kubectl.ok(&[&new[..], &["--", "tick", "1000"]].concat()).await?;
+    let pod = ["-n", namespace, "pod/new"];
+    cluster.kubectl.wait_for("condition=Ready", &pod, POD_LIMIT).await?;
+    cluster.kubectl.ok(&["delete", "pod", "new", "-n", namespace, "--grace-period=1"]).await?;
     Ok(())
 }
 
@@ -161,9 +188,21 @@ async fn kill(cluster: &mut Cluster, component: &str) -> anyhow::Result<()> {
 
 async fn agent(cluster: &mut Cluster) -> anyhow::Result<()> {
     let (before, heard) = (ids(cluster).await?, answers(cluster, 1).await?);
-    cluster.machine.crash_agent().await?;
-    cluster.machine.wait_running().await?;
+    kill_agent(cluster).await?;
     whole(cluster, &before, heard).await
+}
+
+/// SIGKILL to the agent; returns when another one has made everything true.
+pub(super) async fn kill_agent(cluster: &mut Cluster) -> anyhow::Result<()> {
+    let mut api = cluster.machine.api()?;
+    let killed = agent_pid(&mut api).await?;
+    cluster.machine.crash_agent().await?;
+    wait::until("another agent", READY_LIMIT, async || {
+        let mut api = cluster.machine.api()?;
+        Ok((agent_pid(&mut api).await? != killed).then_some(()))
+    })
+    .await?;
+    cluster.machine.wait_running().await.map(drop)
 }
 
 async fn reboot(cluster: &mut Cluster) -> anyhow::Result<()> {

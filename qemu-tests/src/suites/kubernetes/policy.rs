@@ -41,13 +41,25 @@ metadata: {name: policy-high}
 value: 1000
 ";
 
+/// What is refused before a pod runs.
+pub(super) async fn short(c: &mut Cluster, report: &Report) {
+    if c.check(report, "rights, quotas and priorities are taken", CHECK_LIMIT, prepared).await {
+        c.check(report, "whoever may only look may not change", CHECK_LIMIT, rights).await;
+        c.check(report, "nobody gets in without a name", CHECK_LIMIT, anonymous).await;
+        c.check(report, "quotas and limit ranges hold", CHECK_LIMIT, quotas).await;
+    }
+    clear(c, "policy-small").await;
+    clear(c, NAMESPACE).await;
+}
+
+async fn prepared(cluster: &mut Cluster) -> anyhow::Result<()> {
+    cluster.kubectl.ok(&["create", "namespace", NAMESPACE]).await?;
+    let accounts = ["get", "-n", NAMESPACE, "serviceaccounts"];
+    cluster.kubectl.until(&accounts, "default", POD_LIMIT).await?;
+    cluster.kubectl.apply(MANIFEST).await.map(drop)
+}
+
 pub(super) async fn run(cluster: &mut Cluster, report: &Report) {
-    let prepared = async |cluster: &mut Cluster| {
-        cluster.kubectl.ok(&["create", "namespace", NAMESPACE]).await?;
-        let accounts = ["get", "-n", NAMESPACE, "serviceaccounts"];
-        cluster.kubectl.until(&accounts, "default", POD_LIMIT).await?;
-        cluster.kubectl.apply(MANIFEST).await.map(drop)
-    };
     let c = cluster;
     if c.check(report, "rights, quotas and priorities are taken", CHECK_LIMIT, prepared).await {
         c.check(report, "whoever may only look may not change", CHECK_LIMIT, rights).await;

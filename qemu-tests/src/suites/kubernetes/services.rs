@@ -35,6 +35,7 @@ pub(super) async fn run(cluster: &mut Cluster, report: &Report) {
         .await;
     c.check(report, "a service without pods refuses at once", CHECK_LIMIT, nobody).await;
     c.check(report, "the API server is reached from pods", CHECK_LIMIT, api_server).await;
+    c.check(report, "a service of both versions of IP answers by both", CHECK_LIMIT, dual).await;
     clear(c, NAMESPACE).await;
 }
 
@@ -116,5 +117,24 @@ async fn api_server(cluster: &mut Cluster) -> anyhow::Result<()> {
     let script = "echo | nc -w 60 kubernetes.default 443 >/dev/null && echo reached";
     let text = inside(cluster, script).await?;
     ensure!(text.contains("reached"), "the service `kubernetes` is not reached");
+    Ok(())
+}
+
+async fn dual(cluster: &mut Cluster) -> anyhow::Result<()> {
+    let service = ["-n", NAMESPACE, "service/dual"];
+    let addresses = cluster.kubectl.field(&service, "{.spec.clusterIPs[*]}").await?;
+    let addresses: Vec<&str> = addresses.split_whitespace().collect();
+    ensure!(addresses.len() == 2 && addresses[1].contains(':'), "it has {addresses:?}");
+    let pods = ["-n", NAMESPACE, "pods", "-l", "app=names"];
+    let of_pods = cluster.kubectl.field(&pods, "{.items[*].status.podIPs[*].ip}").await?;
+    let count = of_pods.split_whitespace().count();
+    ensure!(count == 4, "two pods have the addresses {of_pods}");
+    for address in addresses {
+        let host = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
+        let found = answers(cluster, &host).await?;
+        ensure!(found.len() == 2, "{REQUESTS} requests to {address} went to {found:?}");
+    }
+    let text = inside(cluster, "nslookup -type=aaaa dual.services.svc.cluster.local").await?;
+    ensure!(text.contains("fd00:96::"), "its IPv6 name is {text}");
     Ok(())
 }
