@@ -2,7 +2,6 @@
 //! /etc/resolv.conf are read all the same.
 
 use super::{Endpoint, Error};
-use hickory_resolver::TokioResolver;
 use std::net::SocketAddr;
 
 /// Addresses tried for one name; more would only lengthen the wait.
@@ -14,15 +13,13 @@ pub(super) async fn addresses(endpoint: &Endpoint) -> Result<Vec<SocketAddr>, Er
         return Ok(vec![SocketAddr::new(ip, endpoint.port)]);
     }
     let failed = |source| Error::Resolve { host: endpoint.host.clone(), source };
-    let resolver = TokioResolver::builder_tokio()
-        .and_then(hickory_resolver::ResolverBuilder::build)
-        .map_err(|error| failed(Box::new(error)))?;
-    let found = resolver
-        .lookup_ip(endpoint.host.as_str())
-        .await
-        .map_err(|error| failed(Box::new(error)))?;
-    let addresses: Vec<SocketAddr> =
-        found.iter().map(|ip| SocketAddr::new(ip, endpoint.port)).take(ADDRESSES_MAX).collect();
+    let found =
+        ingot_names::addresses(&endpoint.host).await.map_err(|error| failed(Box::new(error)))?;
+    let addresses: Vec<SocketAddr> = found
+        .into_iter()
+        .map(|ip| SocketAddr::new(ip, endpoint.port))
+        .take(ADDRESSES_MAX)
+        .collect();
     if addresses.is_empty() {
         return Err(failed("the name has no addresses".into()));
     }

@@ -3,7 +3,6 @@
 //! It follows redirections and never takes credentials along to another host. What the bytes mean is not its affair.
 
 mod connect;
-mod names;
 mod url;
 
 use std::sync::Arc;

@@ -209,7 +209,7 @@ async fn addresses(url: &Url) -> Result<Vec<SocketAddr>, HttpError> {
     if let Ok(ip) = url.host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, url.port)]);
     }
-    let found = super::names::addresses(&url.host).await.map_err(|source| HttpError::Resolve {
+    let found = ingot_names::addresses(&url.host).await.map_err(|source| HttpError::Resolve {
         host: url.host.clone(),
         source: Box::new(source),
     })?;

@@ -1,12 +1,13 @@
-//! From the name of a host to addresses, by the node's name servers in their order. It remembers nothing: pulls are rare, and
-//! resolv.conf changes.
+//! From the name of a host to addresses, by name servers in their order. The C library of our static programs has no resolver. It
+//! remembers nothing: who asks does so rarely, and name servers change.
+#![forbid(unsafe_code)]
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ResolverConfig, ResolverOpts};
-use hickory_resolver::net::NetError;
+use hickory_resolver::config::{NameServerConfig, ResolverConfig, ResolverOpts};
+pub use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::system_conf::read_system_conf;
 
@@ -14,9 +15,22 @@ use hickory_resolver::system_conf::read_system_conf;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Addresses of a host, by `/etc/resolv.conf` and `/etc/hosts`.
-pub(super) async fn addresses(host: &str) -> Result<Vec<IpAddr>, NetError> {
+///
+/// # Errors
+/// When a file cannot be read, the name has no address, or no name server answers.
+pub async fn addresses(host: &str) -> Result<Vec<IpAddr>, NetError> {
     let (config, options) = read_system_conf()?;
     ask(&config, &options, host).await
+}
+
+/// Addresses of a host, by these name servers and `/etc/hosts`.
+///
+/// # Errors
+/// When there is no name server, none of them answers, or the name has no address.
+pub async fn addresses_by(servers: &[IpAddr], host: &str) -> Result<Vec<IpAddr>, NetError> {
+    let servers = servers.iter().map(|server| NameServerConfig::udp_and_tcp(*server)).collect();
+    let config = ResolverConfig::from_parts(None, Vec::new(), servers);
+    ask(&config, &ResolverOpts::default(), host).await
 }
 
 /// One server after the other, as the C library does: the next one is asked when one does not answer, not when it says that there
@@ -51,7 +65,7 @@ async fn ask(
 mod tests {
     use std::net::Ipv4Addr;
 
-    use hickory_resolver::config::{ConnectionConfig, NameServerConfig};
+    use hickory_resolver::config::ConnectionConfig;
     use tokio::net::UdpSocket;
 
     use super::*;
