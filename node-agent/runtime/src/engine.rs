@@ -80,6 +80,8 @@ pub struct EngineConfig {
     pub pod_subnets: Vec<Subnet>,
     /// Bounds of log files.
     pub log_limits: LogLimits,
+    /// What all log files together may take; a share of their file system when not given.
+    pub log_budget_bytes: Option<u64>,
     /// Images of the node. Whoever opened it lets go of what nobody uses after the engine has started.
     pub images: ImageStore,
     /// Loads a kernel module with what it needs; returns when it is there or cannot be. Called before the first use of

@@ -8,6 +8,7 @@ use crate::pods::{ControlPlane, Pods};
 use crate::state::{Events, Severity, State, VolumeState};
 use anyhow::Context as _;
 use ingot_images::{ImageStore, Notices, StoreConfig};
+use ingot_machine_config::Quantity;
 use ingot_runtime::event::{Event, Severity as EngineSeverity};
 use ingot_runtime::logs::LogLimits;
 use ingot_runtime::pod::{Pod, Source};
@@ -40,10 +41,18 @@ type Told = (u64, NodeFacts, Arc<Vec<Pod>>);
 struct Running {
     engine: Engine,
     images: ImageStore,
-    /// Pod networks and log bounds it was started with; it takes no others while it runs.
-    started_with: (Vec<Subnet>, LogLimits),
+    /// What it was started with; it takes no other while it runs.
+    started_with: Settings,
     changes: watch::Receiver<Arc<Vec<Arc<PodStatus>>>>,
     told: Option<Told>,
+}
+
+/// Pod networks and log bounds.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Settings {
+    pod_subnets: Vec<Subnet>,
+    log_limits: LogLimits,
+    log_budget_bytes: Option<u64>,
 }
 
 /// What is there.
@@ -93,8 +102,8 @@ impl PodsController {
         if let Some(config) = &want.config {
             images.set_sources(registries::sources(&config.config.machine.registries));
         }
-        let config = engine_config(want, images.clone());
-        let started_with = (config.pod_subnets.clone(), config.log_limits);
+        let started_with = settings(want);
+        let config = engine_config(started_with.clone(), images.clone());
         let engine = Engine::start(config, pid1).await.context("start the pod engine")?;
         tokio::spawn(forward(engine.subscribe_events(), self.state.events.clone()));
         self.pods.set_engine(engine.clone());
@@ -244,28 +253,31 @@ fn outcome(want: &Want, snapshot: &[Arc<PodStatus>]) -> Outcome {
 }
 
 /// What of the config the engine is started with.
-fn settings(want: &Want) -> (Vec<Subnet>, LogLimits) {
-    let mut subnets = Vec::new();
-    let mut log_limits = LogLimits::default();
+fn settings(want: &Want) -> Settings {
+    let mut settings = Settings::default();
     if let Some(config) = &want.config {
         let pods = &config.config.machine.pods;
-        log_limits = LogLimits { file_bytes: pods.log_max_size.units(), files: pods.log_max_files };
+        settings.log_limits =
+            LogLimits { file_bytes: pods.log_max_size.units(), files: pods.log_max_files };
+        settings.log_budget_bytes = pods.log_max_total.as_ref().map(Quantity::units);
         let network = &config.config.machine.network.pods;
         let v4 = network.ipv4_subnet;
+        let subnets = &mut settings.pod_subnets;
         subnets.push(Subnet { address: v4.network().into(), prefix: v4.prefix_len() });
         if let Some(v6) = network.ipv6_subnet {
             subnets.push(Subnet { address: v6.network().into(), prefix: v6.prefix_len() });
         }
     }
-    (subnets, log_limits)
+    settings
 }
 
-fn engine_config(want: &Want, images: ImageStore) -> EngineConfig {
-    let (pod_subnets, log_limits) = settings(want);
+fn engine_config(settings: Settings, images: ImageStore) -> EngineConfig {
+    let Settings { pod_subnets, log_limits, log_budget_bytes } = settings;
     EngineConfig {
         paths: Paths::default(),
         pod_subnets,
         log_limits,
+        log_budget_bytes,
         images,
         load_module: Arc::new(super::modules::load_quietly),
     }

@@ -190,6 +190,12 @@ fn pods_section(findings: &mut Vec<Finding>, pods: &Pods) {
         let message = format!("{} is too small for a log file", pods.log_max_size);
         findings.push(Finding::new("pods.logMaxSize", message, "write at least 64Ki"));
     }
+    if let Some(total) = &pods.log_max_total
+        && total.units() < pods.log_max_size.units()
+    {
+        let message = format!("{total} is less than one log file, {}", pods.log_max_size);
+        findings.push(Finding::new("pods.logMaxTotal", message, "write more than logMaxSize"));
+    }
 }
 
 /// Entries of a list of texts that were given before.

@@ -16,10 +16,19 @@ pub struct Pods {
     /// How many log files are kept for each container, the one being written included.
     #[schemars(range(min = 1, max = 100))]
     pub log_max_files: u32,
+    /// What the logs of all pods together may take of VAR. Beyond it the oldest files are deleted, but never the two newest of a
+    /// container. When not given, an eighth of VAR, and at least 64Mi.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_max_total: Option<Quantity>,
 }
 
 impl Default for Pods {
     fn default() -> Self {
-        Self { pids_limit: 1024, log_max_size: Quantity::from_mebibytes(10), log_max_files: 5 }
+        Self {
+            pids_limit: 1024,
+            log_max_size: Quantity::from_mebibytes(10),
+            log_max_files: 5,
+            log_max_total: None,
+        }
     }
 }

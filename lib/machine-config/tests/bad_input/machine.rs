@@ -381,6 +381,13 @@ fn small_log_files_and_zero_limits_are_refused() {
     "#]],
     );
     check_machine(
+        "pods: {logMaxTotal: 1Mi}",
+        expect![[r#"
+            4:21 pods.logMaxTotal: 1Mi is less than one log file, 10Mi
+                write more than logMaxSize
+        "#]],
+    );
+    check_machine(
         "pods: {logMaxSize: 10MB}",
         expect![[r#"
         4:20 pods.logMaxSize: "10MB" is not a quantity

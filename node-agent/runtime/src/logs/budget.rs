@@ -14,7 +14,7 @@ use crate::event::{Event, Reason, Severity};
 /// Between two looks. A container that writes as fast as it can stays within its own bound meanwhile.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// The share of the file system that all logs may take: one part of so many.
+/// The share of the file system that all logs may take where the config does not say: one part of so many.
 const SHARE: u64 = 8;
 
 /// Logs of a node with a tiny disk are worth something, too.
@@ -37,9 +37,10 @@ pub(crate) async fn run(context: Arc<Context>) {
     loop {
         ticks.tick().await;
         let logs = context.paths().logs.clone();
+        let budget = context.config.log_budget_bytes;
         // Fails only when the agent ends.
         let Ok(Some((files, bytes, budget))) =
-            tokio::task::spawn_blocking(move || sweep(&logs)).await
+            tokio::task::spawn_blocking(move || sweep(&logs, budget)).await
         else {
             continue;
         };
@@ -53,10 +54,15 @@ pub(crate) async fn run(context: Arc<Context>) {
     }
 }
 
-/// Deletes what is too much; `None` when nothing is. Blocks.
-fn sweep(logs: &Path) -> Option<(usize, u64, u64)> {
-    let disk = rustix::fs::statvfs(logs).ok()?;
-    let budget = (disk.f_blocks.saturating_mul(disk.f_frsize) / SHARE).max(LEAST);
+/// Deletes what is more than `budget`, or else than the share of the file system; `None` when nothing is. Blocks.
+fn sweep(logs: &Path, budget: Option<u64>) -> Option<(usize, u64, u64)> {
+    let budget = match budget {
+        Some(budget) => budget,
+        None => {
+            let disk = rustix::fs::statvfs(logs).ok()?;
+            (disk.f_blocks.saturating_mul(disk.f_frsize) / SHARE).max(LEAST)
+        }
+    };
     let mut deleted = (0, 0);
     for file in excess(files(logs), budget) {
         match std::fs::remove_file(&file.path) {
@@ -135,6 +141,22 @@ mod tests {
         assert_eq!(gone(114), ["b/oldest"]);
         assert_eq!(gone(90), ["b/oldest", "b/older"]);
         assert_eq!(gone(0), ["b/oldest", "b/older", "a/newer"]);
+    }
+
+    #[test]
+    fn what_is_more_than_the_budget_is_deleted_and_told() {
+        let logs = tempfile::tempdir().unwrap();
+        let folder = logs.path().join("pod/main");
+        std::fs::create_dir_all(&folder).unwrap();
+        for name in ["0.log", "1.log.1", "1.log.2", "1.log"] {
+            std::fs::write(folder.join(name), [b'x'; 100]).unwrap();
+        }
+        assert_eq!(sweep(logs.path(), None), None);
+        assert_eq!(sweep(logs.path(), Some(400)), None);
+        assert_eq!(sweep(logs.path(), Some(350)), Some((1, 100, 350)));
+        // Those in use stay, whatever the budget is.
+        assert_eq!(sweep(logs.path(), Some(1)).map(|(deleted, ..)| deleted), Some(1));
+        assert_eq!(list(&folder).len(), 2);
     }
 
     #[test]
