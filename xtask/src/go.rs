@@ -55,6 +55,31 @@ impl Go {
         command
     }
 
+    /// A module's source in `directory`: Go keeps what it downloads read-only, and compiles a module's own programs only where it may
+    /// write. An error says what would help.
+    pub(crate) fn source(
+        &self,
+        module: &str,
+        version: &str,
+        directory: &Path,
+    ) -> anyhow::Result<()> {
+        if directory.exists() {
+            fs_err::remove_dir_all(directory)?;
+        }
+        fs_err::create_dir_all(directory)?;
+        let mut command = self.command();
+        command.current_dir(directory).args(["mod", "download", "-json"]);
+        let text = workspace::output(command.arg(format!("{module}@{version}")));
+        let text = text.with_context(|| {
+            format!("get {module} {version}; GOPROXY must name a proxy that this machine can reach")
+        })?;
+        let answer: serde_json::Value = serde_json::from_str(&text).context("read Go's answer")?;
+        let downloaded = answer["Dir"].as_str().context("Go names no folder")?;
+        let mut copy = Command::new("cp");
+        copy.args(["-R", "--no-preserve=mode"]).arg(format!("{downloaded}/.")).arg(directory);
+        workspace::run(&mut copy)
+    }
+
     /// Where it gets modules from.
     pub(crate) fn proxy(&self) -> String {
         let answer = workspace::output(self.command().args(["env", "GOPROXY"]));

@@ -2,6 +2,7 @@
 
 pub(crate) mod cri;
 pub(crate) mod cri_tools;
+mod helm;
 mod hostile;
 pub(crate) mod images;
 mod kubernetes;

@@ -6,6 +6,7 @@
 
 mod api;
 mod basics;
+mod clients;
 mod data;
 mod etcd;
 mod eviction;
@@ -45,6 +46,7 @@ const GROUPS: &[&str] = &[
     "data",
     "policy",
     "api",
+    "clients",
     "healing",
     "etcd",
     "eviction",
@@ -95,6 +97,7 @@ async fn session(cluster: &mut Cluster, kit: &KubernetesKit, full: bool, report:
             "data" => Box::pin(data::run(cluster, report)).await,
             "policy" => Box::pin(policy::run(cluster, report)).await,
             "api" => Box::pin(api::run(cluster, report)).await,
+            "clients" => Box::pin(clients::run(cluster, kit, report)).await,
             "healing" => Box::pin(healing::run(cluster, report)).await,
             "etcd" => Box::pin(etcd::run(cluster, full, report)).await,
             "eviction" => Box::pin(eviction::run(cluster, report)).await,

@@ -65,6 +65,10 @@ pub struct KubernetesKit {
     pub kube: PathBuf,
     /// The OCI image layout with the images of the long form; `None` for the short form.
     pub images: Option<PathBuf>,
+    /// Helm, where it could be built; for the long form.
+    pub helm: Option<PathBuf>,
+    /// The controller written with `kube`; for the long form.
+    pub controller: Option<PathBuf>,
     /// Run only these groups of checks; all when there are none.
     pub focus: Vec<String>,
 }

@@ -1,5 +1,6 @@
 //! Prepares what the suite `kubernetes` needs: an image with Kubernetes in it, kubectl for this machine, and images for the pods.
 
+use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -9,8 +10,8 @@ use ingot_image_builder::tools::Tools;
 use ingot_qemu_tests::report::Report;
 use ingot_qemu_tests::suites::{KubernetesKit, SUITES};
 
-use super::{Args, PROFILE, cri};
-use crate::{image, kubernetes};
+use super::{Args, PROFILE, cri, helm};
+use crate::{image, kubernetes, workspace};
 
 /// The suite.
 const NAME: &str = "kubernetes";
@@ -75,5 +76,31 @@ pub(super) fn kit(
     let long = args.full || args.names.iter().any(|name| name == NAME);
     let images = if long { Some(cri::pod_images(tools)?) } else { None };
     let focus = args.focus.clone();
-    Ok(Some(KubernetesKit { artifacts, kube, images, focus }))
+    let mut kit = KubernetesKit { artifacts, kube, images, helm: None, controller: None, focus };
+    if long && (kit.focus.is_empty() || kit.focus.iter().any(|group| group == "clients")) {
+        kit.helm = with_helm(report);
+        kit.controller = Some(controller()?);
+    }
+    Ok(Some(kit))
+}
+
+/// Helm; without it the rest is still tried.
+fn with_helm(report: &Report) -> Option<PathBuf> {
+    let begin = Instant::now();
+    match helm::ensure() {
+        Ok(program) => return Some(program),
+        Err(error) if std::env::var_os("CI").is_some() => {
+            report.suite(NAME).failed("Helm can be built", begin, &error);
+        }
+        Err(error) => report.last_word(&format!("Helm was not tried: {error:#}")),
+    }
+    None
+}
+
+/// The controller that stands for other people's, with what it needs of crates that nothing else here uses.
+fn controller() -> anyhow::Result<PathBuf> {
+    let words = ["build", "--quiet", "--locked", "--profile", "quick", "--features", "kube"];
+    let package = ["--package", "ingot-qemu-tests", "--bin", "kube-controller"];
+    workspace::run(workspace::cargo().args(words).args(package))?;
+    Ok(workspace::target().join("x86_64-unknown-linux-gnu/quick/kube-controller"))
 }
