@@ -28,7 +28,13 @@ pub(super) fn ensure() -> anyhow::Result<PathBuf> {
     go.source(MODULE, VERSION, &source)?;
     let partial = directory.join("partial");
     let mut command = go.command();
-    command.current_dir(&source).args(["build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w"]);
+    command.current_dir(&source).args([
+        "build",
+        "-trimpath",
+        "-buildvcs=false",
+        "-ldflags",
+        "-s -w",
+    ]);
     command.arg("-o").arg(&partial).arg("./cmd/helm");
     workspace::run(&mut command)?;
     fs_err::rename(partial, &program)?;
