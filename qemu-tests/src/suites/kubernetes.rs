@@ -54,8 +54,8 @@ const GROUPS: &[&str] = &[
 ];
 /// Two networks of each kind: with them every node and pod has an address of each version of IP.
 const DUAL_STACK: &str = "  network:
-    podCIDRs: [10.244.0.0/16, 'fd00:244::/56']
-    serviceCIDRs: [10.96.0.0/12, 'fd00:96::/112']
+    podCidrs: [10.244.0.0/16, 'fd00:244::/56']
+    serviceCidrs: [10.96.0.0/12, 'fd00:96::/112']
 ";
 
 /// Runs the suite.
