@@ -9,51 +9,24 @@ mod rights;
 use anyhow::ensure;
 
 use super::Context;
-use super::isolation::bench::{BUSYBOX, Bench, WORKLOAD};
-use crate::cri_node;
+use super::isolation::bench::{BUSYBOX, Bench, Tried, WORKLOAD};
 use crate::leaks::Held;
 use crate::machine::Machine;
 use crate::report::Report;
 
 /// Runs the suite.
 pub(super) async fn run(context: &Context, report: &Report) {
-    let Some(kit) = &context.cri else { return };
-    let (mut machine, _registry) =
-        match cri_node::boot(&context.artifacts, &kit.images, "attacks", 1024).await {
-            Ok(booted) => booted,
-            Err(error) => {
-                return report.check_alone("a node with a CRI boots", async { Err(error) }).await;
-            }
-        };
-    let mut started = None;
-    report
-        .check(
-            "the images are pulled and the node can be looked at",
-            &mut machine,
-            async |machine| {
-                let mut bench = Bench::new(machine, &[BUSYBOX, WORKLOAD]).await?;
-                bench
-                    .on_node(
-                        "mkdir -p /node/var/attacks && echo of the node >/node/var/attacks/secret",
-                    )
-                    .await?;
-                // The first pod makes what stays: the bridge, and the filter of system calls.
-                let first = bench.pod(|_| {}).await?;
-                bench.run(&first, |_| {}).await?;
-                bench.cri.remove_sandbox(&first.id).await?;
-                let held = Held::count(&mut machine.api()?).await?;
-                started = Some((bench, held));
-                Ok(())
-            },
-        )
-        .await;
-    let Some((mut bench, held)) = started else { return };
-    let (machine, bench) = (&mut machine, &mut bench);
+    let prepare = "mkdir -p /node/var/attacks && echo of the node >/node/var/attacks/secret";
+    let images = &[BUSYBOX, WORKLOAD];
+    let Some(mut tried) = Tried::start(context, report, "attacks", images, prepare).await else {
+        return;
+    };
+    let (machine, bench) = (&mut tried.machine, &mut tried.bench);
     images::run(machine, bench, report).await;
     paths::run(machine, bench, report).await;
     rights::run(machine, bench, report).await;
     requests::run(machine, bench, report).await;
-    aftermath(machine, bench, report, &held).await;
+    aftermath(machine, bench, report, &tried.held).await;
 }
 
 /// After all attacks the node is as it was.

@@ -11,9 +11,8 @@ pub(crate) mod users;
 
 use anyhow::ensure;
 
-use self::bench::{BUSYBOX, Bench, WORKLOAD, refuse_all, try_all};
+use self::bench::{BUSYBOX, Bench, Tried, WORKLOAD, refuse_all, try_all};
 use super::Context;
-use crate::cri_node;
 use crate::leaks::Held;
 use crate::machine::Machine;
 use crate::report::Report;
@@ -23,36 +22,13 @@ const SET_USER_ID: &str = "mirror.test/e2e-test-images/nonewprivs:1.3";
 
 /// Runs the suite.
 pub(super) async fn run(context: &Context, report: &Report) {
-    let Some(kit) = &context.cri else { return };
-    let (mut machine, _registry) =
-        match cri_node::boot(&context.artifacts, &kit.images, "isolation", 1024).await {
-            Ok(booted) => booted,
-            Err(error) => {
-                return report.check_alone("a node with a CRI boots", async { Err(error) }).await;
-            }
-        };
-    let mut started = None;
-    report
-        .check(
-            "the images are pulled and the node can be looked at",
-            &mut machine,
-            async |machine| {
-                let images = &[BUSYBOX, WORKLOAD, SET_USER_ID];
-                let mut bench = Bench::new(machine, images).await?;
-                let seen = bench.on_node(mounts::PREPARE).await?;
-                ensure!(seen == "1", "a mount made in /node is {seen} times on the node");
-                // The first pod makes what stays: the bridge, and the filter of system calls.
-                let first = bench.pod(|_| {}).await?;
-                bench.run(&first, |_| {}).await?;
-                bench.cri.remove_sandbox(&first.id).await?;
-                let held = Held::count(&mut machine.api()?).await?;
-                started = Some((bench, held));
-                Ok(())
-            },
-        )
-        .await;
-    let Some((mut bench, held)) = started else { return };
-    let (machine, bench) = (&mut machine, &mut bench);
+    let images = &[BUSYBOX, WORKLOAD, SET_USER_ID];
+    let Some(mut tried) =
+        Tried::start(context, report, "isolation", images, mounts::PREPARE).await
+    else {
+        return;
+    };
+    let (machine, bench) = (&mut tried.machine, &mut tried.bench);
     try_all(machine, bench, report, rights::TRIALS).await;
     windows_open(machine, bench, report).await;
     new_privileges(machine, bench, report).await;
@@ -70,7 +46,7 @@ pub(super) async fn run(context: &Context, report: &Report) {
     report
         .check("nothing of all that is left behind", machine, async |machine| {
             bench.leave_plain().await?;
-            held.compare(&Held::count(&mut machine.api()?).await?)
+            tried.held.compare(&Held::count(&mut machine.api()?).await?)
         })
         .await;
 }

@@ -4,8 +4,12 @@
 use anyhow::{Context as _, ensure};
 
 use crate::cri::{self, Cri, RELAY_PORT, v1};
+use crate::cri_node;
+use crate::leaks::Held;
 use crate::machine::Machine;
+use crate::registry::Registry;
 use crate::report::Report;
+use crate::suites::Context;
 
 /// A shell and its applets.
 pub(crate) const BUSYBOX: &str = "mirror.test/e2e-test-images/busybox:1.29-2";
@@ -13,6 +17,9 @@ pub(crate) const BUSYBOX: &str = "mirror.test/e2e-test-images/busybox:1.29-2";
 pub(crate) const WORKLOAD: &str = "mirror.test/ingot/test-workload:latest";
 /// What a container does that is only looked at.
 pub(crate) const WAIT: &[&str] = &["sleep", "100000"];
+
+/// Memory of the node.
+const MEMORY_MIB: u32 = 1024;
 
 /// A pod.
 pub(crate) struct Pod {
@@ -29,6 +36,15 @@ pub(crate) struct Bench {
     plain: Option<Pod>,
     /// So that no two names are the same.
     made: usize,
+}
+
+/// A booted node on which something is tried, and what it held before.
+pub(crate) struct Tried {
+    pub(crate) machine: Machine,
+    pub(crate) bench: Bench,
+    pub(crate) held: Held,
+    /// Lives as long as the node pulls.
+    _registry: Registry,
 }
 
 /// What a container is asked to do, and what it must print.
@@ -50,6 +66,44 @@ pub(crate) struct Refusal {
     pub(crate) says: &'static str,
 }
 
+impl Tried {
+    /// Boots a node for the suite `name`, pulls `images`, runs `prepare` on the node, and counts what the node holds once its
+    /// first pod has come and gone. When that fails it is a failed check, and there is nothing to try.
+    pub(crate) async fn start(
+        context: &Context,
+        report: &Report,
+        name: &str,
+        images: &[&str],
+        prepare: &str,
+    ) -> Option<Self> {
+        let kit = context.cri.as_ref()?;
+        let booted = cri_node::boot(&context.artifacts, &kit.images, name, MEMORY_MIB).await;
+        let (mut machine, registry) = match booted {
+            Ok(booted) => booted,
+            Err(error) => {
+                report.check_alone("a node with a CRI boots", async { Err(error) }).await;
+                return None;
+            }
+        };
+        let mut started = None;
+        report
+            .check(
+                "the images are pulled and the node can be looked at",
+                &mut machine,
+                async |machine| {
+                    let mut bench = Bench::new(machine, images).await?;
+                    bench.on_node(prepare).await?;
+                    bench.warm_up().await?;
+                    started = Some((bench, Held::count(&mut machine.api()?).await?));
+                    Ok(())
+                },
+            )
+            .await;
+        let (bench, held) = started?;
+        Some(Self { machine, bench, held, _registry: registry })
+    }
+}
+
 impl Bench {
     /// Waits for the CRI, pulls `images` and makes the container that sees the node.
     pub(crate) async fn new(machine: &Machine, images: &[&str]) -> anyhow::Result<Self> {
@@ -65,6 +119,14 @@ impl Bench {
         let node = cri.create(&sandbox, &container, &config).await?;
         cri.start(&node).await?;
         Ok(Self { cri, node, plain: None, made: 0 })
+    }
+
+    /// One pod comes and goes. It makes what stays on purpose: the bridge, and the default filter of system calls.
+    async fn warm_up(&mut self) -> anyhow::Result<()> {
+        let first = self.pod(|_| {}).await?;
+        let default = profile(v1::security_profile::ProfileType::RuntimeDefault, "");
+        self.run(&first, |it| rights(it).seccomp = Some(default)).await?;
+        self.cri.remove_sandbox(&first.id).await
     }
 
     /// Runs a script with all rights of the node, whose files are at /node and whose processes are in /proc.

@@ -9,7 +9,9 @@ use crate::report::Report;
 
 /// Made on the node before the tables are tried: a folder with a mount in it.
 pub(super) const PREPARE: &str = "mkdir -p /node/var/isolation/tree/sub /node/var/isolation/tree/late && \
-     mount -t tmpfs tree /node/var/isolation/tree/sub && grep -c ' /var/isolation/tree/sub ' /proc/1/mountinfo";
+     mount -t tmpfs tree /node/var/isolation/tree/sub && \
+     seen=$(grep -c ' /var/isolation/tree/sub ' /proc/1/mountinfo); \
+     [ \"$seen\" = 1 ] || { echo \"a mount made in /node is $seen times on the node\"; false; }";
 
 /// Where the node has descriptions of devices; /var/run may be a link.
 const DESCRIBE: &str = r#"
