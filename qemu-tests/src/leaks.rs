@@ -13,6 +13,8 @@ const FOLDERS: &[&str] = &["/run/ingot", "/var/lib/ingot"];
 const IGNORED: &[&str] = &["/log", "/images/", "/layers/", "/blobs/", ".tmp", "/cri.sock"];
 /// A list longer than this is cut in messages.
 const SHOWN: usize = 12;
+/// The page below a thread's stack.
+const GUARD_BYTES: u64 = 4096;
 /// Connections of the tests themselves come and go.
 const OWN_DESCRIPTORS: usize = 6;
 
@@ -97,10 +99,80 @@ pub async fn agent(api: &mut Api) -> anyhow::Result<i32> {
 
 /// Proportional set size of a process in KiB.
 pub async fn memory_kib(api: &mut Api, process: i32) -> anyhow::Result<u64> {
-    let text = api.read_text(&format!("/proc/{process}/smaps_rollup")).await?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
-    let number = line.and_then(|line| line.split_whitespace().next());
-    number.context("no Pss in smaps_rollup")?.parse().context("read Pss")
+    Ok(memory(api, process).await?.total_kib())
+}
+
+/// Proportional set size of a process by what it is.
+pub async fn memory(api: &mut Api, process: i32) -> anyhow::Result<Memory> {
+    Memory::of(&api.read_text(&format!("/proc/{process}/smaps")).await?)
+}
+
+/// Memory of a process, in KiB of proportional set size.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// What the program and its libraries are on disk.
+    pub files: u64,
+    /// The main heap.
+    pub heap: u64,
+    /// Other heaps and what was too large for one.
+    pub anonymous: u64,
+    /// Stacks of threads.
+    pub stacks: u64,
+}
+
+impl Memory {
+    /// All of it.
+    #[must_use]
+    pub fn total_kib(&self) -> u64 {
+        self.files + self.heap + self.anonymous + self.stacks
+    }
+
+    /// Reads `/proc/PID/smaps`. Below the stack of a thread is a page that nobody may touch, and no heap is without write access.
+    fn of(smaps: &str) -> anyhow::Result<Self> {
+        let mut memory = Self::default();
+        let mut kind = String::new();
+        let mut guarded = false;
+        for line in smaps.lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words[..] {
+                ["Pss:", kib, "kB"] => {
+                    let kib: u64 = kib.parse().context("read Pss")?;
+                    *match kind.as_str() {
+                        "[heap]" => &mut memory.heap,
+                        "[stack]" | "thread" => &mut memory.stacks,
+                        "" => &mut memory.anonymous,
+                        _ => &mut memory.files,
+                    } += kib;
+                }
+                [range, rights, _, _, _, ref name @ ..] if range.contains('-') => {
+                    let is_stack = guarded && rights == "rw-p" && name.is_empty();
+                    kind = if is_stack { "thread".to_owned() } else { name.concat() };
+                    guarded = rights == "---p" && length(range) == Some(GUARD_BYTES);
+                }
+                _ => {}
+            }
+        }
+        anyhow::ensure!(memory.total_kib() > 0, "no Pss in smaps");
+        Ok(memory)
+    }
+}
+
+impl std::fmt::Display for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { files, heap, anonymous, stacks } = self;
+        let total = self.total_kib();
+        write!(
+            f,
+            "{total} KiB ({files} files, {heap} heap, {anonymous} other heaps, {stacks} stacks)"
+        )
+    }
+}
+
+/// Bytes of `1000-3000`.
+fn length(range: &str) -> Option<u64> {
+    let (from, to) = range.split_once('-')?;
+    let number = |text| u64::from_str_radix(text, 16).ok();
+    number(to)?.checked_sub(number(from)?)
 }
 
 /// The mount point of a line of mountinfo, with what is mounted: namespaces share a type but not a root.
@@ -112,7 +184,22 @@ fn mount_point(line: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Held, mount_point};
+    use super::{Held, Memory, mount_point};
+
+    #[test]
+    fn memory_is_told_apart_by_what_it_is() {
+        let smaps = "\
+            400000-401000 r-xp 00000000 fe:00 12                     /usr/bin/ingotd\n\
+            Size:                  4 kB\nPss:                   4 kB\nPss_Dirty:             0 kB\n\
+            500000-600000 rw-p 00000000 00:00 0                      [heap]\nPss:                 300 kB\n\
+            7f0000000000-7f0000100000 rw-p 00000000 00:00 0 \nPss:                  50 kB\n\
+            7f0000100000-7f0000101000 ---p 00000000 00:00 0 \nPss:                   0 kB\n\
+            7f0000101000-7f0000201000 rw-p 00000000 00:00 0 \nPss:                  16 kB\nVmFlags: rd wr\n\
+            7ffc00000000-7ffc00021000 rw-p 00000000 00:00 0          [stack]\nPss:                   8 kB\n";
+        let memory = Memory::of(smaps).expect("smaps");
+        assert_eq!(memory, Memory { files: 4, heap: 300, anonymous: 50, stacks: 24 });
+        assert!(Memory::of("nothing").is_err());
+    }
 
     #[test]
     fn what_is_new_is_named_and_what_went_away_is_not() {

@@ -9,7 +9,7 @@ use super::Context;
 use super::density::IMAGE;
 use crate::cri::{self, Cri, RELAY_PORT, v1};
 use crate::cri_node;
-use crate::leaks::{self, Held};
+use crate::leaks::{self, Held, Memory};
 use crate::machine::Machine;
 use crate::report::Report;
 use crate::wait;
@@ -44,29 +44,29 @@ pub(super) async fn run(context: &Context, report: &Report) {
             Ok(())
         })
         .await;
-    let Some((held, memory_kib)) = before else { return };
+    let Some((held, memory)) = before else { return };
     let name = format!("{count} containers are created, run, exit with their code and are removed");
     report.check(&name, &mut machine, async |machine| containers(machine, count).await).await;
     report
         .check("mounts, cgroups, files and memory are back", &mut machine, async |machine| {
-            let (_, now_kib) = wait::until("nothing to be left", EXIT_LIMIT, async || {
+            let (_, now) = wait::until("nothing to be left", EXIT_LIMIT, async || {
                 let now = count_all(machine).await?;
                 held.compare(&now.0)?;
                 Ok(Some(now))
             })
             .await?;
-            report.note(&format!("agent: {memory_kib} KiB before, {now_kib} KiB after"));
-            let limit = memory_kib + GROWTH_KIB;
-            ensure!(now_kib <= limit, "the agent grew from {memory_kib} to {now_kib} KiB");
+            report.note(&format!("the agent before: {memory}, after: {now}"));
+            let limit = memory.total_kib() + GROWTH_KIB;
+            ensure!(now.total_kib() <= limit, "the agent grew from {memory} to {now}");
             Ok(())
         })
         .await;
 }
 
-async fn count_all(machine: &Machine) -> anyhow::Result<(Held, u64)> {
+async fn count_all(machine: &Machine) -> anyhow::Result<(Held, Memory)> {
     let mut api = machine.api()?;
     let agent = leaks::agent(&mut api).await?;
-    Ok((Held::count(&mut api).await?, leaks::memory_kib(&mut api, agent).await?))
+    Ok((Held::count(&mut api).await?, leaks::memory(&mut api, agent).await?))
 }
 
 /// `count` containers in a few sandboxes that are removed at the end.
