@@ -7,7 +7,9 @@ pub use containers::{
     Attach, Containers, Cp, Exec, Images, ImagesCommand, Place, Port, PortForward, Target, Top,
 };
 
-pub use kubernetes::{Bootstrap, Etcd, EtcdCommand, Health, Kubeconfig};
+pub use kubernetes::{
+    Bootstrap, Etcd, EtcdCommand, Health, JoinToken, Kubeconfig, UpgradeKubernetes,
+};
 
 use crate::client::{DEFAULT_TIMEOUT, Endpoint};
 use crate::failure::Failure;
@@ -119,6 +121,8 @@ pub enum Command {
     Images(Images),
     Bootstrap(Bootstrap),
     Kubeconfig(Kubeconfig),
+    JoinToken(JoinToken),
+    UpgradeKubernetes(UpgradeKubernetes),
     Health(Health),
     Etcd(Etcd),
     Cgroups(Cgroups),

@@ -25,9 +25,11 @@ use anyhow::Context as _;
 use apply::Applier;
 use controllers::kubernetes::KubernetesController;
 use controllers::kubernetes::addons::AddonsController;
+use controllers::kubernetes::nodes::NodesController;
 use controllers::network::{Network, resolver::Resolver};
 use controllers::{hostname, modules, pki, pods as pods_controller, runner, storage, sysctl, time};
 use ingot_linux::inherited::InheritedError;
+use kubernetes::balancer;
 use pairing::Pairing;
 use pods::Pods;
 use state::ledger::Ledger;
@@ -90,7 +92,11 @@ async fn run(socket: Result<OwnedFd, InheritedError>) -> anyhow::Result<()> {
     tokio::spawn(runner::run(controller, state.clone()));
     let controller = KubernetesController::new(state.clone(), pods.clone(), kubernetes.clone());
     tokio::spawn(runner::run(controller, state.clone()));
-    tokio::spawn(runner::run(AddonsController::new(state.clone(), kubernetes), state.clone()));
+    let controller = AddonsController::new(state.clone(), kubernetes.clone());
+    tokio::spawn(runner::run(controller, state.clone()));
+    let controller = NodesController::new(state.clone(), kubernetes.clone());
+    tokio::spawn(runner::run(controller, state.clone()));
+    tokio::spawn(balancer::run(state.clone(), kubernetes));
     tokio::spawn(console::run(state.clone(), pairing));
     tokio::spawn(power::watch(state, pods));
     serving.await.context("serve the API")?

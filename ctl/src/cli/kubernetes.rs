@@ -29,6 +29,39 @@ pub struct Kubeconfig {
     pub server: Option<String>,
 }
 
+/// Make a token with which workers join the cluster of this node
+///
+/// Write it to `kubernetes.joinToken` of a config that says `role: worker`. Whoever has it can become a node of the cluster until it
+/// expires; the worker needs it once.
+///
+/// Example: ingotctl join-token --lifetime 1h
+#[derive(Debug, Args)]
+pub struct JoinToken {
+    /// For how long it is good, e.g. 1h
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "24h")]
+    pub lifetime: Duration,
+    /// Where workers find the API server [default: the config's endpoint, or the node's address]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub server: Option<String>,
+}
+
+/// Show what an upgrade of Kubernetes would change, and what stands in its way
+///
+/// The version of Kubernetes is that of the node's image: an update of the image is the upgrade. This looks at the cluster as it is now:
+/// versions of the API server and of all kubelets, and what clients ask for that the new version does not have. Ends with 1 when
+/// something stands in the way.
+///
+/// Example: ingotctl upgrade-kubernetes --dry-run --to 1.37.1
+#[derive(Debug, Args)]
+pub struct UpgradeKubernetes {
+    /// Look only; nothing else is there
+    #[arg(long, required = true)]
+    pub dry_run: bool,
+    /// The new version [default: that of the node's image]
+    #[arg(long, value_name = "VERSION")]
+    pub to: Option<String>,
+}
+
 /// Show what of the cluster on this node is up, and what is waited for
 ///
 /// Ends with 1 while something is not up.

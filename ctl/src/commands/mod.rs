@@ -17,6 +17,7 @@ mod r#gen;
 mod get_config;
 mod health;
 mod images;
+mod join_token;
 mod kubeconfig;
 mod logs;
 mod ls;
@@ -31,6 +32,7 @@ mod stats;
 mod status;
 mod streams;
 mod top;
+mod upgrade_kubernetes;
 mod validate;
 mod version;
 
@@ -74,6 +76,8 @@ async fn dispatch(session: &Session<'_>, command: &Command) -> Result<(), Failur
         Command::Images(args) => Box::pin(images::run(session, args)).await,
         Command::Bootstrap(_) => bootstrap::run(session).await,
         Command::Kubeconfig(args) => kubeconfig::run(session, args).await,
+        Command::JoinToken(args) => join_token::run(session, args).await,
+        Command::UpgradeKubernetes(args) => upgrade_kubernetes::run(session, args).await,
         Command::Health(args) => Box::pin(health::run(session, args)).await,
         Command::Etcd(args) => Box::pin(etcd::run(session, args)).await,
         Command::Cgroups(args) => cgroups::run(session, args).await,

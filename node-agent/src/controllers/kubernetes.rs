@@ -3,17 +3,20 @@
 
 pub(crate) mod addons;
 mod host;
+pub(crate) mod nodes;
 
 use super::{Controller, Outcome, Want};
 use crate::kubernetes::authorities::Authorities;
-use crate::kubernetes::components::{ETCD, OWNERS, Owner, needs};
-use crate::kubernetes::record::Record;
+use crate::kubernetes::components::{ETCD, Owner, needs, owners};
+use crate::kubernetes::record::{Record, Refused, Situation};
 use crate::kubernetes::{
-    Cluster, Kubernetes, NAMESPACE, certificates, components, files, image, memory_bytes, restore,
+    Cluster, Kubernetes, NAMESPACE, certificates, components, files, image, join, memory_bytes,
+    restore,
 };
 use crate::pods::Pods;
 use crate::state::{Severity, State, VolumeState};
 use anyhow::Context as _;
+use ingot_machine_config::join::JoinToken;
 use ingot_machine_config::v1::kubernetes::{Kubernetes as Section, Role as NodeRole};
 use ingot_runtime::Engine;
 use ingot_runtime::pod::{Pod, Role};
@@ -45,6 +48,10 @@ pub(crate) struct KubernetesController {
 pub(crate) struct Have {
     /// What holds up.
     waits_for: Option<String>,
+    /// Why this node cannot be a worker.
+    refused: Option<Refused>,
+    /// What a worker has to note of its cluster before anything else.
+    joins: Option<Record>,
     cluster: Option<Cluster>,
     fresh: bool,
     /// Pods that should run now, by owner.
@@ -56,6 +63,8 @@ pub(crate) struct Have {
 /// What is to be done.
 #[derive(Debug)]
 pub(crate) enum Step {
+    /// Note the cluster of a worker.
+    Join,
     /// Certificates, files, kernel settings.
     Prepare,
     /// Say which pods should run.
@@ -82,14 +91,7 @@ impl KubernetesController {
     }
 
     /// Why there are no pods to run yet; `Ok(None)` when there are none at all.
-    fn cluster(
-        &self,
-        section: Option<&Section>,
-    ) -> anyhow::Result<Result<Option<Cluster>, String>> {
-        let Some(section) = section else { return Ok(Ok(None)) };
-        if section.role == NodeRole::Worker {
-            return Ok(Ok(None));
-        }
+    fn cluster(&self, section: &Section) -> anyhow::Result<Result<Option<Cluster>, String>> {
         match self.state.storage.get().var {
             VolumeState::Mounted => {}
             VolumeState::Failed(reason) => return Ok(Err(format!("VAR is not mounted: {reason}"))),
@@ -102,6 +104,10 @@ impl KubernetesController {
             // An agent that starts anew must not forget what runs while it asks for its address again.
             addresses.clone_from(&record.addresses);
         }
+        if let Some(joined) = &record.joined {
+            host::facing_first(&mut addresses, &joined.servers);
+        }
+        let token = section.join_token.as_ref().and_then(|text| JoinToken::parse(text).ok());
         Ok(Ok(Some(Cluster {
             record: (*record).clone(),
             section: section.clone(),
@@ -109,7 +115,31 @@ impl KubernetesController {
             image,
             memory_bytes: self.memory_bytes,
             folder: self.kubernetes.folder().to_owned(),
+            token: token.map(|token| token.secret),
         })))
+    }
+
+    /// What a worker has to note, or why it cannot be one.
+    fn joins(&self, section: &Section) -> Result<Option<Record>, Refused> {
+        let record = self.kubernetes.record();
+        if section.role != NodeRole::Worker {
+            let joined = record.filter(|record| record.joined.is_some());
+            let refused = joined.map(|record| Refused::Joined { name: record.name.clone() });
+            return refused.map_or(Ok(None), Err);
+        }
+        // The config's checks have read it before.
+        let token = section.join_token.as_ref().and_then(|text| JoinToken::parse(text).ok());
+        let situation = Situation {
+            configured: true,
+            section: Some(section),
+            record: record.as_deref(),
+            has_image: image().is_some(),
+            var: Ok(()),
+            node: &self.state.observed.snapshot().hostname,
+            addresses: &addresses(&self.state),
+            now: SystemTime::now(),
+        };
+        join::decide(&situation, token.as_ref())
     }
 
     async fn prepare(&mut self, cluster: &Cluster) -> anyhow::Result<()> {
@@ -125,6 +155,17 @@ impl KubernetesController {
             self.state.events.record(Severity::Info, "CertificateIssued", "kubernetes", message);
         }
         self.written = Some((cluster.clone(), now));
+        Ok(())
+    }
+
+    async fn join(&self, record: Record) -> anyhow::Result<()> {
+        let servers = record.joined.as_ref().map(|joined| joined.servers.join(", "));
+        let message = format!("cluster \"{}\" at {}", record.name, servers.unwrap_or_default());
+        let kubernetes = self.kubernetes.clone();
+        // It waits for the disk.
+        let stored = tokio::task::spawn_blocking(move || kubernetes.store(record)).await;
+        stored.context("the agent is ending")??;
+        self.state.events.record(Severity::Info, "Joining", "kubernetes", message);
         Ok(())
     }
 
@@ -160,13 +201,14 @@ impl Controller for KubernetesController {
         }
         let pods = engine.as_ref().map(|engine| engine.snapshot().to_vec()).unwrap_or_default();
         let section = want.config.as_ref().and_then(|c| c.config.machine.kubernetes.as_ref());
-        let found = self.cluster(section).inspect_err(|_| {
-            // The node's other pods must not wait for a cluster that cannot be; of one that runs nothing is stopped.
-            let runs = pods.iter().any(|pod| pod.namespace == NAMESPACE);
-            if engine.is_some() && !runs && self.pods.control_plane().is_none() {
-                self.pods.set_control_plane(Vec::new());
-            }
-        });
+        let found =
+            section.map_or(Ok(Ok(None)), |section| self.cluster(section)).inspect_err(|_| {
+                // The node's other pods must not wait for a cluster that cannot be; of one that runs nothing is stopped.
+                let runs = pods.iter().any(|pod| pod.namespace == NAMESPACE);
+                if engine.is_some() && !runs && self.pods.control_plane().is_none() {
+                    self.pods.set_control_plane(Vec::new());
+                }
+            });
         let (waits_for, cluster) = match found? {
             Ok(cluster) => (None, cluster),
             Err(reason) => (Some(reason), None),
@@ -174,18 +216,29 @@ impl Controller for KubernetesController {
         let waits_for = waits_for.or_else(|| {
             (cluster.is_some() && engine.is_none()).then(|| "the pod engine".to_owned())
         });
-        let due = if cluster.is_some() { due(&pods, has_processes) } else { Vec::new() };
+        let joins = section.filter(|_| waits_for.is_none()).map(|section| self.joins(section));
+        let (joins, refused) = match joins.unwrap_or(Ok(None)) {
+            Ok(joins) => (joins, None),
+            Err(refused) => (None, Some(refused)),
+        };
+        let due = match &cluster {
+            Some(cluster) => due(owners(&cluster.record), &pods, has_processes),
+            None => Vec::new(),
+        };
         let published = self
             .pods
             .control_plane()
             .map(|pods| pods.iter().map(|pod| pod.name.clone()).collect::<Vec<_>>());
         let fresh = cluster.as_ref().is_none_or(|cluster| self.is_fresh(cluster));
-        Ok(Have { waits_for, cluster, fresh, due, published, pods })
+        Ok(Have { waits_for, refused, joins, cluster, fresh, due, published, pods })
     }
 
     fn plan(&self, _: &Want, have: &Have) -> Vec<Step> {
         if have.waits_for.is_some() {
             return Vec::new();
+        }
+        if have.joins.is_some() {
+            return vec![Step::Join];
         }
         let mut steps = Vec::new();
         if !have.fresh {
@@ -208,6 +261,10 @@ impl Controller for KubernetesController {
     async fn apply(&mut self, want: &Want, step: Step) -> anyhow::Result<()> {
         let have = self.observe(want).await?;
         match (step, &have.cluster) {
+            (Step::Join, _) => match have.joins {
+                Some(record) => self.join(record).await,
+                None => Ok(()),
+            },
             (Step::Prepare, Some(cluster)) => self.prepare(cluster).await,
             (Step::EndRestore, Some(cluster)) => {
                 let record = Record { restoring: false, ..cluster.record.clone() };
@@ -232,29 +289,29 @@ impl Controller for KubernetesController {
 
     fn outcome(&self, want: &Want, have: &Have) -> Outcome {
         let section = want.config.as_ref().and_then(|c| c.config.machine.kubernetes.as_ref());
-        let Some(section) = section else {
+        if section.is_none() {
             return Outcome::Ok("the config has no section \"kubernetes\"".into());
-        };
+        }
         if let Some(reason) = &have.waits_for {
             return Outcome::Waiting(reason.clone(), None);
         }
-        if section.role == NodeRole::Worker {
-            let message =
-                "joining a cluster is not in this release; only role: control-plane works";
-            return Outcome::Failed(message.into());
+        if let Some(refused) = &have.refused {
+            return Outcome::Failed(format!("{refused}; {}", refused.hint()));
         }
-        if have.cluster.is_none() {
+        let Some(cluster) = &have.cluster else {
             return Outcome::Waiting("`ingotctl bootstrap`".into(), None);
-        }
-        let missing: Vec<&str> = OWNERS
+        };
+        let missing: Vec<&str> = owners(&cluster.record)
             .iter()
             .filter(|owner| !is_ready(&have.pods, **owner))
             .map(|owner| owner.name)
             .collect();
-        if missing.is_empty() {
-            Outcome::Ok("all programs of the control plane are ready".into())
-        } else {
+        if !missing.is_empty() {
             Outcome::Waiting(format!("{} to be ready", missing.join(", ")), None)
+        } else if cluster.is_worker() {
+            Outcome::Ok(format!("a worker of the cluster \"{}\"", cluster.record.name))
+        } else {
+            Outcome::Ok("all programs of the control plane are ready".into())
         }
     }
 
@@ -288,10 +345,14 @@ fn prepare(cluster: &Cluster, begin_anew: bool, now: SystemTime) -> anyhow::Resu
     if begin_anew {
         restore::begin_anew(&cluster.folder, &cluster.record).context("begin the restore anew")?;
     }
-    files::folders(&cluster.folder)?;
+    files::folders(cluster)?;
+    if cluster.is_worker() {
+        files::ensure(cluster, files::of_worker(cluster))?;
+        return Ok(Vec::new());
+    }
     let authorities = Authorities::ensure(&cluster.folder, now)?;
     let made = certificates::ensure(cluster, &authorities, now)?;
-    files::ensure(cluster, &authorities)?;
+    files::ensure(cluster, files::all(cluster, &authorities)?)?;
     Ok(made)
 }
 
@@ -301,9 +362,11 @@ async fn addresses_changed(
     state: &State,
     known: Option<Vec<std::net::IpAddr>>,
 ) {
-    let Some(known) = known else { return std::future::pending().await };
+    let Some(mut known) = known else { return std::future::pending().await };
+    known.sort();
     loop {
-        let now = addresses(state);
+        let mut now = addresses(state);
+        now.sort();
         if !now.is_empty() && now != known {
             return;
         }
@@ -321,10 +384,10 @@ pub(crate) fn addresses(state: &State) -> Vec<std::net::IpAddr> {
 
 /// The programs that should run now: those that run already, those that need nobody, and those whose need is met. One that ended, or
 /// that a reboot ended, waits for its need again: it would only end again, with ever longer pauses.
-fn due(pods: &[Arc<PodStatus>], runs: impl Fn(Owner) -> bool) -> Vec<Owner> {
+fn due(owners: &[Owner], pods: &[Arc<PodStatus>], runs: impl Fn(Owner) -> bool) -> Vec<Owner> {
     let is_due =
         |owner: &Owner| runs(*owner) || needs(*owner).is_none_or(|first| is_ready(pods, first));
-    OWNERS.into_iter().filter(is_due).collect()
+    owners.iter().copied().filter(is_due).collect()
 }
 
 /// Whether a process of a program is there, as the kernel has it: an agent that starts anew must not take what runs for ended before
@@ -357,7 +420,7 @@ fn is_ready(pods: &[Arc<PodStatus>], owner: Owner) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kubernetes::components::{API_SERVER, KUBELET};
+    use crate::kubernetes::components::{API_SERVER, KUBELET, OWNERS};
     use crate::state::DesiredConfig;
     use crate::state::desired::Source;
     use crate::state::storage::Volumes;
@@ -380,9 +443,9 @@ mod tests {
 
     #[test]
     fn at_first_only_what_needs_nobody_is_started() {
-        assert_eq!(due(&[], |_| false), [ETCD, KUBELET]);
+        assert_eq!(due(&OWNERS, &[], |_| false), [ETCD, KUBELET]);
         // What runs goes on, though nothing is known of what it needs yet.
-        assert_eq!(due(&[], |owner| owner == API_SERVER), [ETCD, API_SERVER, KUBELET]);
+        assert_eq!(due(&OWNERS, &[], |owner| owner == API_SERVER), [ETCD, API_SERVER, KUBELET]);
     }
 
     #[tokio::test]
@@ -401,7 +464,9 @@ mod tests {
             match (section, controller.outcome(&want, &have)) {
                 (None, Outcome::Ok(_)) => {}
                 (Some(()), Outcome::Waiting(what, _)) => assert!(what.contains("bootstrap")),
-                (Some(()), Outcome::Failed(what)) => assert!(what.contains("control-plane")),
+                (Some(()), Outcome::Failed(what)) => {
+                    assert!(what.contains("ingotctl join-token"), "{what}")
+                }
                 (section, outcome) => panic!("{section:?} {outcome:?}"),
             }
         }

@@ -60,6 +60,8 @@ pub(crate) const RULES: &[Rule] = &[
     // Makes the cluster's authorities; whoever has the kubeconfig may do everything in it.
     rule("/ingot.machine.v1.Machine/Bootstrap", Role::Admin, false),
     rule("/ingot.machine.v1.Machine/Kubeconfig", Role::Admin, false),
+    rule("/ingot.machine.v1.Machine/JoinToken", Role::Admin, false),
+    rule("/ingot.machine.v1.Machine/PlanKubernetesUpgrade", Role::Operator, false),
     rule("/ingot.machine.v1.Machine/Health", Role::Reader, false),
     rule("/ingot.machine.v1.Machine/EtcdMembers", Role::Reader, false),
     rule("/ingot.machine.v1.Machine/EtcdStatus", Role::Reader, false),

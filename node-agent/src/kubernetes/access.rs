@@ -1,13 +1,19 @@
-//! Access for people: a kubeconfig with a certificate that soon expires, made when somebody asks.
+//! Access to the API server: for people a kubeconfig with a certificate that soon expires, made when somebody asks; for the agent a
+//! client.
 
+use super::addons::refusal;
 use super::authorities::Authorities;
+use super::client::{Call, Client};
+use super::kubelet::JOINED_IDENTITY;
 use super::record::Record;
 use super::{API_PORT, Kubernetes};
 use anyhow::Context as _;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use http::{Method, StatusCode};
 use ingot_pki::kubernetes::{Subject, Usage};
 use ingot_pki::{Identity, Validity};
-use std::net::IpAddr;
+use serde_json::Value;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 /// The group that may do everything, by a binding that the agent applies. Unlike `system:masters` it can be taken away.
@@ -34,7 +40,7 @@ pub(crate) fn host_of(endpoint: &str) -> &str {
 pub(crate) fn server(endpoint: Option<&str>, addresses: &[IpAddr]) -> String {
     let Some(endpoint) = endpoint else {
         let address = addresses.first().copied().unwrap_or(IpAddr::from([127, 0, 0, 1]));
-        return format!("https://{}", std::net::SocketAddr::new(address, API_PORT));
+        return format!("https://{}", SocketAddr::new(address, API_PORT));
     };
     let has_port = endpoint.rsplit_once(':').is_some_and(|(host, port)| {
         port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']'))
@@ -51,6 +57,48 @@ pub(crate) fn agent(authorities: &Authorities, now: SystemTime) -> anyhow::Resul
         names: Vec::new(),
     };
     Ok(authorities.cluster.issue_kubernetes(&subject, Validity::starting(now, AGENT_LIFETIME))?)
+}
+
+/// A client of the API server for the agent: on a control plane as somebody who may do everything, on a worker as its kubelet.
+///
+/// # Errors
+/// When the authorities, or the kubelet's certificate, are not there or cannot be read.
+pub(crate) fn client(kubernetes: &Kubernetes, record: &Record) -> anyhow::Result<Client> {
+    let servers = vec![SocketAddr::from(([127, 0, 0, 1], API_PORT))];
+    let Some(joined) = &record.joined else {
+        let now = SystemTime::now();
+        let authorities = Authorities::ensure(kubernetes.folder(), now)?;
+        return Client::new(servers, &authorities.cluster, &agent(&authorities, now)?);
+    };
+    let own = std::fs::read_to_string(JOINED_IDENTITY)
+        .context("the kubelet has no certificate yet; its log says why: ingotctl logs -n control-plane kubelet")?;
+    Client::from_pem(servers, &joined.authority, &own)
+}
+
+/// Asks for something of the API server; the answer is JSON.
+///
+/// # Errors
+/// When it does not answer, or with something else than that.
+pub(crate) async fn get(client: &Client, path: &str) -> anyhow::Result<Value> {
+    let answer = client.call(Call::get(path)).await?;
+    anyhow::ensure!(answer.status == StatusCode::OK, "{}", refusal(answer.status, &answer.body));
+    serde_json::from_slice(&answer.body).context("read the API server's answer")
+}
+
+/// Changes fields of an object, at its path.
+///
+/// # Errors
+/// When the API server does not answer, or refuses.
+pub(crate) async fn patch(client: &Client, path: &str, body: &Value) -> anyhow::Result<()> {
+    let call = Call {
+        method: Method::PATCH,
+        path,
+        content_type: "application/merge-patch+json",
+        body: serde_json::to_vec(body)?,
+    };
+    let answer = client.call(call).await?;
+    anyhow::ensure!(answer.status.is_success(), "{}", refusal(answer.status, &answer.body));
+    Ok(())
 }
 
 /// A kubeconfig for a person.

@@ -41,6 +41,45 @@ metadata:
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: 'system:kubelet-api-admin'}
 subjects:
 - {apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'ingot:kubelet-clients'}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata:
+  name: ingot:joining-nodes
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: 'system:node-bootstrapper'}
+subjects:
+- {apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'system:bootstrappers:ingot'}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata:
+  name: ingot:joining-nodes-approved
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: 'system:certificates.k8s.io:certificatesigningrequests:nodeclient'}
+subjects:
+- {apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'system:bootstrappers:ingot'}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata:
+  name: ingot:renewing-nodes-approved
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: 'system:certificates.k8s.io:certificatesigningrequests:selfnodeclient'}
+subjects:
+- {apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'system:nodes'}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata:
+  name: ingot:routes
+rules:
+- {apiGroups: [''], resources: [nodes], verbs: [get, list]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata:
+  name: ingot:routes
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: 'ingot:routes'}
+subjects:
+- {apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'system:nodes'}
 ";
 
 /// Name of what is always applied, before all others.
@@ -260,7 +299,7 @@ fn path(object: &Manifest, place: &Place) -> String {
 }
 
 /// What the API server says about something it does not do.
-fn refusal(status: StatusCode, body: &[u8]) -> String {
+pub(crate) fn refusal(status: StatusCode, body: &[u8]) -> String {
     let said = serde_json::from_slice::<Value>(body).ok();
     let message = said.as_ref().and_then(|said| said["message"].as_str()).unwrap_or_default();
     let short: String = message.chars().take(300).collect();
@@ -299,7 +338,7 @@ mod tests {
         let wanted = wanted(&cluster, folder.path());
         let names: Vec<_> = wanted.iter().map(|addon| addon.name.as_str()).collect();
         assert_eq!(names, ["access", "kube-proxy", "mine", "storage"]);
-        assert_eq!(wanted[0].objects.as_ref().unwrap().len(), 2);
+        assert_eq!(wanted[0].objects.as_ref().unwrap().len(), 7);
         assert!(wanted[2].objects.as_ref().unwrap_err().contains("WHAT"));
         assert_eq!(wanted[3].objects.as_ref().unwrap()[0].name, "other");
         assert_ne!(digest(&wanted), digest(&wanted[..3]));

@@ -7,6 +7,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
 use ingot_pki::{Ca, Identity};
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use std::net::SocketAddr;
@@ -103,15 +104,42 @@ impl Client {
         ca: &Ca,
         identity: &Identity,
     ) -> anyhow::Result<Self> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from(ca.certificate().der().to_vec()))?;
+        let authority = CertificateDer::from(ca.certificate().der().to_vec());
         let key = PrivatePkcs8KeyDer::from(identity.key.pkcs8_der().to_vec());
         let own = vec![CertificateDer::from(identity.certificate.der().to_vec())];
+        Self::with(servers, authority, own, PrivateKeyDer::Pkcs8(key))
+    }
+
+    /// The same with an authority and an own certificate and key as others write them: in PEM, with a key of any form.
+    ///
+    /// # Errors
+    /// When one of them cannot be read. No error shows what is in them.
+    pub(crate) fn from_pem(
+        servers: Vec<SocketAddr>,
+        authority: &str,
+        own: &str,
+    ) -> anyhow::Result<Self> {
+        let wrong = |what: &'static str| move |_| anyhow::anyhow!("there is no {what} in the file");
+        let authority = CertificateDer::from_pem_slice(authority.as_bytes());
+        let authority = authority.map_err(wrong("authority"))?;
+        let key = PrivateKeyDer::from_pem_slice(own.as_bytes()).map_err(wrong("key"))?;
+        let own: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(own.as_bytes()).collect();
+        Self::with(servers, authority, own.map_err(wrong("certificate"))?, key)
+    }
+
+    fn with(
+        servers: Vec<SocketAddr>,
+        authority: CertificateDer<'static>,
+        own: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> anyhow::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority)?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
-            .with_client_auth_cert(own, PrivateKeyDer::Pkcs8(key))?;
+            .with_client_auth_cert(own, key)?;
         Ok(Self { servers: Arc::new(servers), tls: TlsConnector::from(Arc::new(config)) })
     }
 
@@ -253,6 +281,19 @@ mod tests {
         let asked = String::from_utf8(answer.body).unwrap();
         assert!(asked.starts_with("POST /a?b=c HTTP/1.1\r\n"), "{asked}");
         assert!(asked.contains("content-type: application/json"), "{asked}");
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_a_program_wrote_will_do() {
+        let ca = Ca::generate("ca", validity()).unwrap();
+        let own = identity(&ca, Usage::Client);
+        let text = format!("{}{}", own.certificate.to_pem(), own.key.to_pem().as_str());
+        let authority = ca.certificate().to_pem();
+        let client = Client::from_pem(vec![echo(&ca).await], &authority, &text).unwrap();
+        assert_eq!(client.call(Call::get("/")).await.unwrap().status, StatusCode::OK);
+        let half = own.certificate.to_pem();
+        let error = Client::from_pem(Vec::new(), &authority, &half).err().unwrap();
+        assert_eq!(error.to_string(), "there is no key in the file");
     }
 
     #[tokio::test]

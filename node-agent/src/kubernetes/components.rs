@@ -1,6 +1,7 @@
 //! The programs of the control plane as pods of the node's own: their arguments, what they see of the node, how much they may use.
 //! Pure. Every argument that differs from upstream's default has its reason here.
 
+use super::record::Record;
 use super::{API_PORT, Cluster, ETCD_PORT, NAMESPACE, joined, restore};
 use ingot_machine_config::v1::pod::Container;
 use ingot_runtime::pod::{Pod, Source};
@@ -46,8 +47,13 @@ pub(crate) const CONTROLLER_MANAGER: Owner = Owner { name: "kube-controller-mana
 pub(crate) const SCHEDULER: Owner = Owner { name: "kube-scheduler", uid: 10259 };
 /// Runs the pods of this node. It is root: it mounts volumes and makes cgroups.
 pub(crate) const KUBELET: Owner = Owner { name: "kubelet", uid: 0 };
-/// All of them.
+/// Those of a control plane.
 pub(crate) const OWNERS: [Owner; 5] = [ETCD, API_SERVER, CONTROLLER_MANAGER, SCHEDULER, KUBELET];
+
+/// The programs of a node.
+pub(crate) fn owners(record: &Record) -> &'static [Owner] {
+    if record.joined.is_some() { &[KUBELET] } else { &OWNERS }
+}
 
 /// Folder of etcd's data, below the cluster's.
 pub(crate) fn etcd_data(cluster: &Path) -> PathBuf {
@@ -331,6 +337,8 @@ fn api_server(cluster: &Cluster) -> anyhow::Result<Pod> {
         ("authentication-config", file("authentication.json")),
         ("authorization-mode", "Node,RBAC".into()),
         ("client-ca-file", file("ca.crt")),
+        // Workers ask for their first certificate with one.
+        ("enable-bootstrap-token-auth", "true".into()),
         ("enable-admission-plugins", "NodeRestriction".into()),
         ("admission-control-config-file", file("admission.json")),
         ("encryption-provider-config", file("encryption.json")),
@@ -392,6 +400,8 @@ fn controller_manager(cluster: &Cluster) -> anyhow::Result<Pod> {
     ours.extend([
         ("bind-address", "127.0.0.1".into()),
         ("leader-elect", elects(cluster)),
+        // Tokens of workers go away when they are good no more.
+        ("controllers", "*,tokencleaner".into()),
         ("cluster-name", cluster.record.name.clone()),
         ("allocate-node-cidrs", "true".into()),
         ("cluster-cidr", joined(&cluster.record.pod_cidrs)),

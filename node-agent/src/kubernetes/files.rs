@@ -4,8 +4,8 @@
 use super::Cluster;
 use super::authorities::Authorities;
 use super::components::{
-    API_SERVER, AUDIT_LOG, CONTROLLER_MANAGER, ETCD, KUBELET, OWNERS, Owner, SCHEDULER, etcd_data,
-    file,
+    API_SERVER, AUDIT_LOG, CONTROLLER_MANAGER, ETCD, KUBELET, Owner, SCHEDULER, etcd_data, file,
+    owners,
 };
 use crate::durable::replace;
 use anyhow::Context as _;
@@ -25,7 +25,8 @@ pub(crate) struct File {
 }
 
 /// Makes the folders of all programs.
-pub(crate) fn folders(cluster: &Path) -> anyhow::Result<()> {
+pub(crate) fn folders(cluster: &Cluster) -> anyhow::Result<()> {
+    let folder = &cluster.folder;
     let make = |path: &Path, uid: u32| {
         fs::DirBuilder::new()
             .recursive(true)
@@ -34,11 +35,13 @@ pub(crate) fn folders(cluster: &Path) -> anyhow::Result<()> {
             .and_then(|()| chown(path, Some(uid), Some(uid)))
             .with_context(|| format!("create {}", path.display()))
     };
-    for owner in OWNERS {
-        make(&owner.folder(cluster), owner.uid)?;
+    for owner in owners(&cluster.record) {
+        make(&owner.folder(folder), owner.uid)?;
     }
-    make(&etcd_data(cluster), ETCD.uid)?;
-    make(Path::new(AUDIT_LOG), API_SERVER.uid)?;
+    if !cluster.is_worker() {
+        make(&etcd_data(folder), ETCD.uid)?;
+        make(Path::new(AUDIT_LOG), API_SERVER.uid)?;
+    }
     for path in ["/var/lib/kubelet", "/var/log/pods"] {
         fs::create_dir_all(path).with_context(|| format!("create {path}"))?;
     }
@@ -46,8 +49,8 @@ pub(crate) fn folders(cluster: &Path) -> anyhow::Result<()> {
 }
 
 /// Writes what is not there or not the same.
-pub(crate) fn ensure(cluster: &Cluster, authorities: &Authorities) -> anyhow::Result<()> {
-    for file in all(cluster, authorities)? {
+pub(crate) fn ensure(cluster: &Cluster, files: Vec<File>) -> anyhow::Result<()> {
+    for file in files {
         let path = file.owner.folder(&cluster.folder).join(file.name);
         if fs::read_to_string(&path).is_ok_and(|text| text == file.text) {
             continue;
@@ -58,7 +61,24 @@ pub(crate) fn ensure(cluster: &Cluster, authorities: &Authorities) -> anyhow::Re
     Ok(())
 }
 
-/// All files.
+/// The files of a worker: what its kubelet needs to ask for a certificate.
+pub(crate) fn of_worker(cluster: &Cluster) -> Vec<File> {
+    let file = |name, text| File { owner: KUBELET, name, text };
+    let authority = cluster.record.joined.as_ref().map(|joined| joined.authority.clone());
+    let configuration = super::kubelet::configuration(cluster);
+    let mut files = vec![
+        file("ca.crt", authority.unwrap_or_default()),
+        file("kubelet.json", format!("{configuration:#}\n")),
+    ];
+    if let Some(token) = &cluster.token {
+        let user = json!({"token": token.expose()});
+        let text = kubeconfig(&cluster.local_endpoint(), user);
+        files.push(file("bootstrap-kubeconfig", format!("{text:#}\n")));
+    }
+    files
+}
+
+/// All files of a control plane.
 pub(crate) fn all(cluster: &Cluster, authorities: &Authorities) -> anyhow::Result<Vec<File>> {
     let file = |owner, name, text| File { owner, name, text };
     // JSON is YAML.
@@ -85,13 +105,19 @@ pub(crate) fn all(cluster: &Cluster, authorities: &Authorities) -> anyhow::Resul
         files.push(file(owner, "ca.crt", ca.clone()));
     }
     for owner in [CONTROLLER_MANAGER, SCHEDULER, KUBELET] {
-        files.push(json_file(owner, "kubeconfig", kubeconfig(&cluster.local_endpoint())));
+        let text = kubeconfig(&cluster.local_endpoint(), certified());
+        files.push(json_file(owner, "kubeconfig", text));
     }
     Ok(files)
 }
 
+/// A program with a certificate of its own, as users are in a kubeconfig.
+fn certified() -> Value {
+    json!({"client-certificate": file("client.pem"), "client-key": file("client.pem")})
+}
+
 /// How a program of this node reaches the API server, and who it is.
-fn kubeconfig(server: &str) -> Value {
+fn kubeconfig(server: &str, user: Value) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Config",
@@ -100,10 +126,7 @@ fn kubeconfig(server: &str) -> Value {
             "name": "cluster",
             "cluster": {"server": server, "certificate-authority": file("ca.crt")},
         }],
-        "users": [{
-            "name": "own",
-            "user": {"client-certificate": file("client.pem"), "client-key": file("client.pem")},
-        }],
+        "users": [{"name": "own", "user": user}],
         "contexts": [{"name": "cluster", "context": {"cluster": "cluster", "user": "own"}}],
     })
 }

@@ -1,7 +1,9 @@
 //! What of the cluster on this node is up, what is waited for and for how long, part by part. Pure.
 
-use super::components::{OWNERS, needs};
+use super::components::{needs, owners};
+use super::record::Record;
 use super::{NAMESPACE, Seen};
+use ingot_machine_config::v1::kubernetes::Role as NodeRole;
 use ingot_runtime::pod::Role;
 use ingot_runtime::status::{ContainerState, PodStatus};
 use std::sync::Arc;
@@ -48,23 +50,28 @@ const RESTARTS_BROKEN: u32 = 3;
 /// A disk with less than one part in so many free is as good as full: the kubelet ends pods for room then.
 const FULL_PART: u64 = 20;
 
-/// All parts. `bootstrapped` is whether there is a cluster, `disk` the size of VAR and what is free of it, where that can be told.
+/// All parts. `record` is the cluster, if there is one; `disk` the size of VAR and what is free of it, where that can be told.
 pub(crate) fn parts(
-    bootstrapped: bool,
+    role: NodeRole,
+    record: Option<&Record>,
     pods: &[Arc<PodStatus>],
     seen: &Seen,
     disk: Option<(u64, u64)>,
 ) -> Vec<Part> {
-    if !bootstrapped {
-        return vec![Part {
-            name: "bootstrap".to_owned(),
-            health: Health::Waiting,
-            message: "for `ingotctl bootstrap`".to_owned(),
-            since: None,
+    let Some(record) = record else {
+        return vec![match role {
+            NodeRole::ControlPlane => {
+                part("bootstrap", Health::Waiting, "for `ingotctl bootstrap`")
+            }
+            NodeRole::Worker => {
+                let message =
+                    "the condition \"kubernetes\" in `ingotctl status` says what is missing";
+                part("join", Health::Waiting, message)
+            }
         }];
-    }
+    };
     let mut parts: Vec<Part> = Vec::new();
-    for owner in OWNERS {
+    for &owner in owners(record) {
         let pod = pods.iter().find(|pod| pod.namespace == NAMESPACE && pod.name == owner.name);
         parts.push(match pod {
             Some(pod) => program(pod),
@@ -90,7 +97,7 @@ pub(crate) fn parts(
             Err(message) => part(&format!("addon/{name}"), Health::Failed, message),
         });
     }
-    if seen.addons.is_empty() {
+    if seen.addons.is_empty() && record.joined.is_none() {
         parts.push(part("addons", Health::Waiting, "for the API server"));
     }
     parts.extend(disk.map(|(size, free)| room(size, free)));
@@ -147,10 +154,13 @@ fn program(pod: &PodStatus) -> Part {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kubernetes::tests::{cluster, worker};
+
+    const HERE: NodeRole = NodeRole::ControlPlane;
 
     #[test]
     fn before_the_bootstrap_that_is_what_is_waited_for() {
-        let parts = parts(false, &[], &Seen::default(), None);
+        let parts = parts(HERE, None, &[], &Seen::default(), None);
         assert_eq!(parts.len(), 1);
         assert!(parts[0].message.contains("ingotctl bootstrap"));
     }
@@ -161,7 +171,7 @@ mod tests {
             node: Some((true, "kubelet is posting ready status".into())),
             addons: vec![("coredns".into(), Ok(())), ("storage".into(), Err("no".into()))],
         };
-        let parts = parts(true, &[], &seen, Some((1000 << 20, 400 << 20)));
+        let parts = parts(HERE, Some(&cluster().record), &[], &seen, Some((1000 << 20, 400 << 20)));
         let of = |name: &str| parts.iter().find(|part| part.name == name).unwrap();
         assert_eq!(of("kube-apiserver").message, "for etcd");
         assert_eq!(of("kube-scheduler").message, "for kube-apiserver");
@@ -172,8 +182,24 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_has_fewer_parts() {
+        let names = |record| {
+            let parts = parts(NodeRole::Worker, record, &[], &Seen::default(), None);
+            parts.into_iter().map(|part| part.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(None), ["join"]);
+        assert_eq!(names(Some(&worker().record)), ["kubelet", "node"]);
+    }
+
+    #[test]
     fn a_full_disk_is_told_with_what_to_do() {
-        let parts = parts(true, &[], &Seen::default(), Some((1000 << 20, 3 << 20)));
+        let parts = parts(
+            HERE,
+            Some(&cluster().record),
+            &[],
+            &Seen::default(),
+            Some((1000 << 20, 3 << 20)),
+        );
         let disk = parts.iter().find(|part| part.name == "disk").unwrap();
         assert_eq!(disk.health, Health::Failed);
         assert!(disk.message.contains("3 of 1000 MiB") && disk.message.contains("delete"));

@@ -4,7 +4,7 @@
 //! agent as every container does.
 
 use super::components::{
-    KUBELET, OWNERS, Parts, arguments, container, file, finish, is_small, temporary, with_probes,
+    KUBELET, Parts, arguments, container, file, finish, is_small, owners, temporary, with_probes,
 };
 use super::{Cluster, joined};
 use ingot_runtime::pod::Pod;
@@ -18,7 +18,7 @@ const POD_PIDS_MAX: u32 = 4096;
 const NODE_MIB: u64 = 48;
 
 /// Folders of the node that it sees, each at the same place inside: name, path, how mounts travel.
-const FOLDERS: [(&str, &str, &str); 7] = [
+const FOLDERS: [(&str, &str, &str); 8] = [
     ("kubelet", "/var/lib/kubelet", "Bidirectional"),
     ("logs", "/var/log", "None"),
     // The socket of the CRI; a new agent makes a new one in the same folder.
@@ -29,18 +29,30 @@ const FOLDERS: [(&str, &str, &str); 7] = [
     ("modules", "/lib/modules", "None"),
     // It tells from the disk below this folder how full the disk is.
     ("images", "/var/lib/ingot/images", "None"),
+    // Its name and version are shown with the node.
+    ("release", "/usr/lib/os-release", "None"),
 ];
+
+/// Where a worker's kubelet keeps how it reaches the API server, once it has a certificate; root of the node finds it there too.
+const JOINED_KUBECONFIG: &str = "/var/lib/kubelet/kubeconfig";
+/// Certificate and key of a worker's kubelet, which it renews by itself.
+pub(crate) const JOINED_IDENTITY: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
 
 /// Its pod.
 pub(crate) fn pod(cluster: &Cluster) -> anyhow::Result<Pod> {
-    let ours = [
+    let kubeconfig =
+        if cluster.is_worker() { JOINED_KUBECONFIG.to_owned() } else { file("kubeconfig") };
+    let mut ours = vec![
         ("config", file("kubelet.json")),
-        ("kubeconfig", file("kubeconfig")),
+        ("kubeconfig", kubeconfig),
         ("hostname-override", cluster.record.node.clone()),
         ("node-ip", joined(&node_ips(cluster))),
         ("root-dir", "/var/lib/kubelet".into()),
         ("cert-dir", "/var/lib/kubelet/pki".into()),
     ];
+    if cluster.is_worker() {
+        ours.push(("bootstrap-kubeconfig", file("bootstrap-kubeconfig")));
+    }
     let args = arguments(&ours, &cluster.section.kubelet.extra_args);
     let parts = Parts {
         owner: KUBELET,
@@ -60,7 +72,7 @@ pub(crate) fn pod(cluster: &Cluster) -> anyhow::Result<Pod> {
     ];
     for (name, path, propagation) in FOLDERS {
         volumes.push(json!({"name": name, "hostPath": {"path": path}}));
-        let read_only = matches!(name, "modules" | "images");
+        let read_only = matches!(name, "modules" | "images" | "release");
         mounts.push(json!({
             "name": name, "mountPath": path, "mountPropagation": propagation, "readOnly": read_only,
         }));
@@ -88,7 +100,9 @@ fn node_ips(cluster: &Cluster) -> Vec<std::net::IpAddr> {
 
 /// Memory that pods of the cluster cannot have, in MiB: what the node's own programs are promised.
 fn reserved_mib(cluster: &Cluster) -> u64 {
-    let promised = OWNERS.iter().filter_map(|owner| super::components::pod(cluster, *owner).ok());
+    let promised = owners(&cluster.record)
+        .iter()
+        .filter_map(|owner| super::components::pod(cluster, *owner).ok());
     let bytes: u64 = promised
         .flat_map(|pod| pod.spec.containers)
         .filter_map(|container| container.resources.requests.memory)
@@ -100,7 +114,8 @@ fn reserved_mib(cluster: &Cluster) -> u64 {
 /// Its configuration.
 pub(crate) fn configuration(cluster: &Cluster) -> Value {
     let small = is_small(cluster);
-    json!({
+    let worker = cluster.is_worker();
+    let mut configuration = json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "authentication": {
@@ -109,11 +124,9 @@ pub(crate) fn configuration(cluster: &Cluster) -> Value {
             "x509": {"clientCAFile": file("ca.crt")},
         },
         "authorization": {"mode": "Webhook"},
-        // The agent makes and renews both certificates.
-        "rotateCertificates": false,
-        "serverTLSBootstrap": false,
-        "tlsCertFile": file("serving.pem"),
-        "tlsPrivateKeyFile": file("serving.pem"),
+        // Beside the authorities the agent makes and renews both certificates; far from them the kubelet asks for them.
+        "rotateCertificates": worker,
+        "serverTLSBootstrap": worker,
         "tlsMinVersion": "VersionTLS13",
         "readOnlyPort": 0,
         "healthzBindAddress": "127.0.0.1",
@@ -151,5 +164,10 @@ pub(crate) fn configuration(cluster: &Cluster) -> Value {
         "enableProfilingHandler": false,
         "enableDebugFlagsHandler": false,
         "registerNode": true,
-    })
+    });
+    if !worker {
+        configuration["tlsCertFile"] = json!(file("serving.pem"));
+        configuration["tlsPrivateKeyFile"] = json!(file("serving.pem"));
+    }
+    configuration
 }

@@ -1,7 +1,7 @@
 //! Kubernetes on this node: what was bootstrapped, which certificates and files the cluster's own programs need, and what they
 //! are started with. Pure but for files below one folder; the controllers of the same name carry it out.
 //!
-//! - [`record`] says what was bootstrapped, and who may do so.
+//! - [`record`] says what was bootstrapped, and who may do so; [`join`] the same for workers.
 //! - [`authorities`] and [`certificates`] are who trusts whom.
 //! - [`components`] are the programs as pods of the node's own, [`files`] what they read.
 //! - [`client`] speaks with the API server and with etcd, [`addons`] applies manifests with it.
@@ -9,16 +9,22 @@
 pub(crate) mod access;
 pub(crate) mod addons;
 pub(crate) mod authorities;
+pub(crate) mod balancer;
 pub(crate) mod certificates;
 pub(crate) mod client;
 pub(crate) mod components;
 pub(crate) mod etcd;
 pub(crate) mod files;
 pub(crate) mod health;
+pub(crate) mod join;
 pub(crate) mod kubelet;
+pub(crate) mod nodes;
 pub(crate) mod record;
 pub(crate) mod restore;
+pub(crate) mod tokens;
+pub(crate) mod upgrade;
 
+use ingot_machine_config::Secret;
 use ingot_machine_config::v1::kubernetes::Kubernetes as Section;
 use record::Record;
 use std::net::{IpAddr, SocketAddr};
@@ -139,6 +145,8 @@ pub(crate) struct Cluster {
     pub(crate) memory_bytes: u64,
     /// Folder of the cluster.
     pub(crate) folder: PathBuf,
+    /// With what a worker that has no certificate yet asks for one.
+    pub(crate) token: Option<Secret>,
 }
 
 impl Cluster {
@@ -147,7 +155,12 @@ impl Cluster {
         self.addresses.first().copied().unwrap_or(IpAddr::from([127, 0, 0, 1]))
     }
 
-    /// API servers that programs of this node speak with, the first that answers being as good as any. One for now: its own.
+    /// Whether others made the cluster and this node only runs pods.
+    pub(crate) fn is_worker(&self) -> bool {
+        self.record.joined.is_some()
+    }
+
+    /// API servers that programs of this node speak with: its own, or what [`balancer`] leads to the others.
     pub(crate) fn api_servers(&self) -> Vec<SocketAddr> {
         vec![SocketAddr::from(([127, 0, 0, 1], API_PORT))]
     }

@@ -42,6 +42,19 @@ pub(crate) struct Record {
     /// The last restore is not over.
     #[serde(default)]
     pub(crate) restoring: bool,
+    /// Where the cluster is, when this node is a worker of one that others made.
+    #[serde(default)]
+    pub(crate) joined: Option<Joined>,
+}
+
+/// A cluster that others made, as a worker finds it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Joined {
+    /// Its API servers, as `host:port`.
+    pub(crate) servers: Vec<String>,
+    /// Certificate of its authority, in PEM.
+    pub(crate) authority: String,
 }
 
 /// The record cannot be read or written.
@@ -96,6 +109,33 @@ pub(crate) enum Refused {
         /// How long ago, in words.
         ago: String,
     },
+    /// It is part of a cluster.
+    #[error("this node is a worker of the cluster \"{name}\"")]
+    Joined {
+        /// Its name.
+        name: String,
+    },
+    /// It holds a cluster's database, and is to be a worker.
+    #[error(
+        "this node made the cluster \"{name}\" and holds its database, and the config calls it a worker"
+    )]
+    MadeCluster {
+        /// Its name.
+        name: String,
+    },
+    /// It is part of another cluster.
+    #[error(
+        "this node is a worker of the cluster \"{name}\", and kubernetes.joinToken is of another, \"{other}\""
+    )]
+    OtherCluster {
+        /// Its name.
+        name: String,
+        /// The token's.
+        other: String,
+    },
+    /// A worker knows no cluster.
+    #[error("this worker was not told which cluster to join")]
+    NoToken,
     /// The image was built without.
     #[error("the image of this node holds no Kubernetes")]
     NoImage,
@@ -123,6 +163,15 @@ impl Refused {
             Self::NotWanted => "apply a config with `kubernetes: {role: control-plane}` first",
             Self::Worker => "call the control plane node; give it with --endpoint",
             Self::Already { .. } => "there is nothing to do; see `ingotctl health`",
+            Self::Joined { .. } | Self::MadeCluster { .. } => {
+                "write the role of before, or empty the VAR partition, which loses everything on it"
+            }
+            Self::OtherCluster { .. } => {
+                "remove kubernetes.joinToken, or empty the VAR partition, which loses everything on it"
+            }
+            Self::NoToken => {
+                "make a token on a control plane with `ingotctl join-token`, and write it to kubernetes.joinToken"
+            }
             Self::NoImage => "build the image with `cargo xtask image --kubernetes`",
             Self::NoVar(_) => "see `ingotctl status`",
             Self::Clock => {
@@ -170,22 +219,13 @@ pub(crate) fn decide(situation: &Situation<'_>, id: String) -> Result<Record, Re
     }
     let since_epoch = situation.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     if let Some(record) = situation.record {
+        if record.joined.is_some() {
+            return Err(Refused::Joined { name: record.name.clone() });
+        }
         let ago = since_epoch.as_secs().saturating_sub(record.made_at);
         return Err(Refused::Already { name: record.name.clone(), ago: words(ago) });
     }
-    if !situation.has_image {
-        return Err(Refused::NoImage);
-    }
-    situation.var.clone().map_err(Refused::NoVar)?;
-    if since_epoch < CLOCK_FLOOR {
-        return Err(Refused::Clock);
-    }
-    if situation.node.is_empty() {
-        return Err(Refused::NoName);
-    }
-    if situation.addresses.is_empty() {
-        return Err(Refused::NoAddress);
-    }
+    able(situation)?;
     Ok(Record {
         id,
         name: section.cluster_name.clone(),
@@ -198,7 +238,26 @@ pub(crate) fn decide(situation: &Situation<'_>, id: String) -> Result<Record, Re
         made_at: since_epoch.as_secs(),
         restores: 0,
         restoring: false,
+        joined: None,
     })
+}
+
+/// Whether the node has what it takes to be part of any cluster.
+pub(super) fn able(situation: &Situation<'_>) -> Result<(), Refused> {
+    if !situation.has_image {
+        return Err(Refused::NoImage);
+    }
+    situation.var.clone().map_err(Refused::NoVar)?;
+    if situation.now < SystemTime::UNIX_EPOCH + CLOCK_FLOOR {
+        return Err(Refused::Clock);
+    }
+    if situation.node.is_empty() {
+        return Err(Refused::NoName);
+    }
+    if situation.addresses.is_empty() {
+        return Err(Refused::NoAddress);
+    }
+    Ok(())
 }
 
 /// A span in its largest unit.
@@ -234,10 +293,13 @@ pub(crate) fn write(folder: &Path, record: &Record) -> Result<(), RecordError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn situation<'a>(section: &'a Section, addresses: &'a [IpAddr]) -> Situation<'a> {
+    pub(in crate::kubernetes) fn situation<'a>(
+        section: &'a Section,
+        addresses: &'a [IpAddr],
+    ) -> Situation<'a> {
         Situation {
             configured: true,
             section: Some(section),
@@ -250,7 +312,8 @@ mod tests {
         }
     }
 
-    const ADDRESS: [IpAddr; 1] = [IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 2, 15))];
+    pub(in crate::kubernetes) const ADDRESS: [IpAddr; 1] =
+        [IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 2, 15))];
 
     #[test]
     fn a_control_plane_is_bootstrapped_once() {

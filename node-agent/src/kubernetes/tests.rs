@@ -2,7 +2,8 @@
 
 use super::authorities::Authorities;
 use super::*;
-use components::OWNERS;
+use components::owners;
+use ingot_machine_config::join::JoinToken;
 use ingot_machine_config::v1::kubernetes::Component;
 use std::fmt::Write as _;
 
@@ -21,13 +22,43 @@ pub(crate) fn cluster() -> Cluster {
             made_at: 1_800_000_000,
             restores: 0,
             restoring: false,
+            joined: None,
         },
         section: Section::default(),
         addresses: vec!["10.0.2.15".parse().unwrap()],
         image: "ingot.local/kube:v1.36.3".into(),
         memory_bytes: 1 << 30,
         folder: FOLDER.into(),
+        token: None,
     }
+}
+
+/// What a control plane gives to workers.
+pub(crate) fn join_token() -> JoinToken {
+    let Record { id, name, pod_cidrs, service_cidrs, dns_domain, .. } = cluster().record;
+    JoinToken {
+        cluster_id: id,
+        cluster_name: name,
+        servers: vec!["10.0.2.15:6443".into()],
+        authority: "-----BEGIN CERTIFICATE-----\n".into(),
+        secret: Secret::new("abcdef.0123456789abcdef"),
+        pod_cidrs,
+        service_cidrs,
+        dns_domain,
+    }
+}
+
+/// A worker of that cluster, on a smaller machine.
+pub(crate) fn worker() -> Cluster {
+    let mut cluster = cluster();
+    let token = join_token();
+    cluster.record.node = "node-2".into();
+    cluster.record.joined =
+        Some(record::Joined { servers: token.servers, authority: token.authority });
+    cluster.addresses = vec!["10.0.2.16".parse().unwrap()];
+    cluster.memory_bytes = 512 << 20;
+    cluster.token = Some(token.secret);
+    cluster
 }
 
 fn assert_golden(name: &str, found: &str) {
@@ -42,8 +73,8 @@ fn assert_golden(name: &str, found: &str) {
 /// Command, environment, mounts and rights of every pod.
 fn described(cluster: &Cluster) -> String {
     let mut out = String::new();
-    for owner in OWNERS {
-        let pod = components::pod(cluster, owner).unwrap();
+    for owner in owners(&cluster.record) {
+        let pod = components::pod(cluster, *owner).unwrap();
         let container = &pod.spec.containers[0];
         writeln!(out, "# {}/{}", pod.namespace, pod.name).unwrap();
         for word in &container.command {
@@ -105,16 +136,28 @@ fn files_hold_what_programs_need_and_no_secret_is_everybodys() {
     let folder = tempfile::tempdir().unwrap();
     let cluster = cluster();
     let authorities = Authorities::ensure(folder.path(), std::time::SystemTime::now()).unwrap();
+    let files = files::all(&cluster, &authorities).unwrap();
+    assert_golden("files.txt", &shown(files, &authorities.encryption));
+}
+
+fn shown(files: Vec<files::File>, key: &str) -> String {
     let mut out = String::new();
-    for file in files::all(&cluster, &authorities).unwrap() {
-        let secret =
-            file.text.contains("PRIVATE KEY") || file.text.contains(&authorities.encryption);
+    for file in files {
+        let secret = file.text.contains("PRIVATE KEY") || file.text.contains(key);
         let shown = if secret { "(a secret)\n" } else { file.text.as_str() };
         let public = shown.contains("-----BEGIN");
         let shown = if public { "(a certificate or public key)\n" } else { shown };
         writeln!(out, "# {}/{}\n{shown}", file.owner.name, file.name).unwrap();
     }
-    assert_golden("files.txt", &out);
+    out
+}
+
+#[test]
+fn a_worker_runs_a_kubelet_that_asks_for_its_certificates() {
+    let worker = worker();
+    let secret = worker.token.as_ref().unwrap().expose();
+    let files = shown(files::of_worker(&worker), secret);
+    assert_golden("worker.txt", &format!("{}{files}", described(&worker)));
 }
 
 #[test]

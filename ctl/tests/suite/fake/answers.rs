@@ -203,6 +203,28 @@ pub(crate) fn logs(request: &PodLogsRequest) -> Vec<PodLogsResponse> {
     lines.into_iter().skip(skip).collect()
 }
 
+pub(crate) fn upgrade(to: String) -> PlanKubernetesUpgradeResponse {
+    let kubelet =
+        |node: &str, version: &str| KubeletVersion { node: node.into(), version: version.into() };
+    let finding = |level: &str, message: &str| UpgradeFinding {
+        level: level.into(),
+        message: message.into(),
+    };
+    PlanKubernetesUpgradeResponse {
+        from_version: "v1.36.3".into(),
+        image_version: "v1.36.3".into(),
+        kubelets: vec![kubelet("one", "v1.36.3"), kubelet("two", "v1.33.9")],
+        findings: match to.as_str() {
+            "1.36.4" => vec![finding("info", "the image of this node holds v1.36.3")],
+            _ => vec![
+                finding("blocks", "node two: its kubelet v1.33.9 is too far behind"),
+                finding("warning", "clients ask for v1 componentstatuses, which is deprecated"),
+            ],
+        },
+        to_version: to,
+    }
+}
+
 pub(crate) fn health() -> HealthResponse {
     let part = |name: &str, state: &str, message: &str| HealthPart {
         name: name.into(),

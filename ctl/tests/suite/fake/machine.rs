@@ -366,6 +366,25 @@ impl Service for Machine {
         Ok(Response::new(KubeconfigResponse { kubeconfig, expires_at: None }))
     }
 
+    async fn join_token(
+        &self,
+        request: Request<JoinTokenRequest>,
+    ) -> Result<Response<JoinTokenResponse>, Status> {
+        self.need(&request, Role::Admin)?;
+        let JoinTokenRequest { lifetime, server } = request.into_inner();
+        let seconds = lifetime.map_or(0, |lifetime| lifetime.seconds);
+        let token = format!("ingot-join-1.{server}.{seconds}");
+        Ok(Response::new(JoinTokenResponse { token, expires_at: None }))
+    }
+
+    async fn plan_kubernetes_upgrade(
+        &self,
+        request: Request<PlanKubernetesUpgradeRequest>,
+    ) -> Result<Response<PlanKubernetesUpgradeResponse>, Status> {
+        self.need(&request, Role::Operator)?;
+        Ok(Response::new(answers::upgrade(request.into_inner().to_version)))
+    }
+
     async fn health(
         &self,
         request: Request<HealthRequest>,

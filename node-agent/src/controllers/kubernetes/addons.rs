@@ -58,7 +58,8 @@ impl AddonsController {
 
     fn cluster(&self, want: &Want) -> Option<Cluster> {
         let section = want.config.as_ref()?.config.machine.kubernetes.clone()?;
-        let record = self.kubernetes.record().filter(|_| section.role == Role::ControlPlane)?;
+        let here = section.role == Role::ControlPlane;
+        let record = self.kubernetes.record().filter(|record| here && record.joined.is_none())?;
         Some(Cluster {
             addresses: record.addresses.clone(),
             record: (*record).clone(),
@@ -66,6 +67,7 @@ impl AddonsController {
             image: image()?,
             memory_bytes: 0,
             folder: self.kubernetes.folder().to_owned(),
+            token: None,
         })
     }
 

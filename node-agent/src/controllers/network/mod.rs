@@ -2,7 +2,7 @@
 //! of name servers and hosts are written by [`resolver`].
 
 pub(crate) mod dhcp;
-mod netlink;
+pub(crate) mod netlink;
 mod plan;
 pub(crate) mod resolver;
 

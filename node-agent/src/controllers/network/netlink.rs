@@ -42,7 +42,12 @@ pub(crate) enum Origin {
     Static,
     /// A DHCP server.
     Dhcp,
+    /// The cluster: the way to pods of other nodes.
+    Cluster,
 }
+
+/// What the kernel notes of routes of the cluster, so that they are known again. A number that nobody else uses.
+const CLUSTER: RouteProtocol = RouteProtocol::Other(73);
 
 /// A route of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -223,6 +228,7 @@ fn route(message: &RouteMessage) -> Option<Route> {
     let origin = match header.protocol {
         RouteProtocol::Static => Origin::Static,
         RouteProtocol::Dhcp => Origin::Dhcp,
+        CLUSTER => Origin::Cluster,
         _ => return None,
     };
     if header.table != RouteHeader::RT_TABLE_MAIN || header.kind != RouteType::Unicast {
@@ -263,6 +269,7 @@ fn message(route: Route) -> RouteMessage {
     let protocol = match route.origin {
         Origin::Static => RouteProtocol::Static,
         Origin::Dhcp => RouteProtocol::Dhcp,
+        Origin::Cluster => CLUSTER,
     };
     match (route.to, route.via) {
         (IpAddr::V4(to), via) => {

@@ -132,7 +132,8 @@ fn changes(
     let mut steps = Vec::new();
     let is_up = |index: u32| kernel.links.iter().any(|link| link.index == index && link.up);
     for route in &kernel.routes {
-        if managed.contains(&route.index) && !routes.contains(route) {
+        let others = route.origin == Origin::Cluster;
+        if managed.contains(&route.index) && !others && !routes.contains(route) {
             steps.push(Step::RemoveRoute(*route));
         }
     }

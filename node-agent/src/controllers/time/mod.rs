@@ -1,6 +1,6 @@
 //! The clock: never before the day this program was built, then right by NTP: set once, slewed afterwards.
 
-mod resolve;
+pub(crate) mod resolve;
 
 use super::{Controller, Outcome, Want};
 use crate::state::{Severity, State};

@@ -13,7 +13,7 @@ use tonic::{Code, Status};
 
 /// A client of the node's etcd.
 async fn client(api: &Api) -> Result<Client, Status> {
-    super::cluster(api)?;
+    super::made_cluster(api)?;
     let kubernetes = api.kubernetes.clone();
     let made = tokio::task::spawn_blocking(move || etcd::client(&kubernetes, SystemTime::now()));
     made.await.map_err(|_| cancelled())?.map_err(|error| refuse(&error))

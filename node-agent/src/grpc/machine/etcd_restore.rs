@@ -15,7 +15,7 @@ pub(super) async fn call(
     api: &Api,
     mut messages: Streaming<pb::EtcdRestoreRequest>,
 ) -> Result<pb::EtcdRestoreResponse, Status> {
-    let mut record = (*super::cluster(api)?).clone();
+    let mut record = (*super::made_cluster(api)?).clone();
     if record.restoring {
         let message = "another snapshot is being restored";
         return Err(with_hint(Code::FailedPrecondition, message, "see `ingotctl health`"));

@@ -8,15 +8,16 @@ use tonic::{Code, Status};
 
 pub(super) async fn call(api: &Api, _: pb::HealthRequest) -> Result<pb::HealthResponse, Status> {
     let config = api.state.desired.config();
-    if config.is_none_or(|config| config.config.machine.kubernetes.is_none()) {
+    let section = config.as_ref().and_then(|config| config.config.machine.kubernetes.as_ref());
+    let Some(role) = section.map(|section| section.role) else {
         let message = "the config has no section \"kubernetes\"";
         let hint = "see `ingotctl status` for the rest of the node";
         return Err(crate::grpc::status::with_hint(Code::FailedPrecondition, message, hint));
-    }
-    let bootstrapped = api.kubernetes.record().is_some();
+    };
+    let record = api.kubernetes.record();
     let pods = engine(api).await?.snapshot();
     let disk = ingot_linux::volume::space(api.kubernetes.folder()).ok();
-    let parts = health::parts(bootstrapped, &pods, &api.kubernetes.seen(), disk);
+    let parts = health::parts(role, record.as_deref(), &pods, &api.kubernetes.seen(), disk);
     let part = |part: health::Part| pb::HealthPart {
         name: part.name,
         state: part.health.name().to_owned(),

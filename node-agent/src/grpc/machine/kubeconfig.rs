@@ -17,7 +17,7 @@ pub(super) async fn call(
     let peer = super::peer(&request)?;
     let request = request.into_inner();
     let user = peer.client.map_or_else(|| "admin".to_owned(), |client| client.name);
-    let record = super::cluster(api)?;
+    let record = super::made_cluster(api)?;
     let lifetime = convert::grace(request.lifetime, LIFETIME_DEFAULT)
         .filter(|lifetime| (Duration::from_secs(60)..=LIFETIME_MAX).contains(lifetime))
         .ok_or_else(|| {

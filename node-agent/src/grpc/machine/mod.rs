@@ -16,6 +16,7 @@ mod export_image;
 mod get_config;
 mod health;
 mod import_images;
+mod join_token;
 mod kubeconfig;
 mod list_containers;
 mod list_files;
@@ -23,6 +24,7 @@ mod list_images;
 mod list_pods;
 mod list_services;
 mod pair;
+mod plan_upgrade;
 mod pod_logs;
 mod pod_stats;
 mod port_forward;
@@ -70,6 +72,17 @@ fn cluster(api: &Api) -> Result<Arc<Record>, Status> {
         let message = "there is no cluster on this node";
         with_hint(Code::FailedPrecondition, message, "make one: ingotctl bootstrap")
     })
+}
+
+/// The cluster of this node, which must have made it: only there are its authorities.
+fn made_cluster(api: &Api) -> Result<Arc<Record>, Status> {
+    let record = cluster(api)?;
+    if record.joined.is_some() {
+        let message = "this node is a worker; it cannot let anybody into the cluster";
+        let hint = "call the control plane node; give it with --endpoint";
+        return Err(with_hint(Code::FailedPrecondition, message, hint));
+    }
+    Ok(record)
 }
 
 /// The service.
@@ -309,6 +322,20 @@ impl Machine for Rpcs {
         request: Request<pb::KubeconfigRequest>,
     ) -> Result<Response<pb::KubeconfigResponse>, Status> {
         kubeconfig::call(&self.api, request).await.map(Response::new)
+    }
+
+    async fn join_token(
+        &self,
+        request: Request<pb::JoinTokenRequest>,
+    ) -> Result<Response<pb::JoinTokenResponse>, Status> {
+        Box::pin(join_token::call(&self.api, request.into_inner())).await.map(Response::new)
+    }
+
+    async fn plan_kubernetes_upgrade(
+        &self,
+        request: Request<pb::PlanKubernetesUpgradeRequest>,
+    ) -> Result<Response<pb::PlanKubernetesUpgradeResponse>, Status> {
+        Box::pin(plan_upgrade::call(&self.api, request.into_inner())).await.map(Response::new)
     }
 
     async fn health(

@@ -155,6 +155,21 @@ fn what_is_not_a_card_is_left_alone() {
 }
 
 #[test]
+fn routes_of_the_cluster_are_somebody_elses() {
+    let mut have = with_lease(have(vec![card(2, true)]));
+    have.kernel.routes.push(Route {
+        to: [10, 244, 1, 0].into(),
+        prefix: 24,
+        via: Some([10, 0, 2, 16].into()),
+        index: 2,
+        metric: 1024,
+        origin: Origin::Cluster,
+    });
+    let steps = plan(&Network::default(), &have);
+    assert!(!steps.iter().any(|step| matches!(step, Step::RemoveRoute(_))), "{steps:?}");
+}
+
+#[test]
 fn addresses_of_the_kernel_stay() {
     let mut have = with_lease(have(vec![card(2, true)]));
     let link_local =
