@@ -23,8 +23,7 @@ const SET_USER_ID: &str = "mirror.test/e2e-test-images/nonewprivs:1.3";
 /// Runs the suite.
 pub(super) async fn run(context: &Context, report: &Report) {
     let images = &[BUSYBOX, WORKLOAD, SET_USER_ID];
-    let Some(mut tried) =
-        Tried::start(context, report, "isolation", images, mounts::PREPARE).await
+    let Some(mut tried) = Tried::start(context, report, "isolation", images, mounts::PREPARE).await
     else {
         return;
     };

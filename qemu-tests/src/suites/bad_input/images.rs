@@ -136,9 +136,10 @@ pub(super) async fn run(node: &mut Node<'_>, hostile: &Hostile, report: &Report)
     report
         .check("what was refused left nothing in the store", node.machine, async |machine| {
             let mut api = machine.api()?;
-            wait::until("the store to be as before", REFUSAL_LIMIT, async || {
+            wait::until("the store to hold nothing new", REFUSAL_LIMIT, async || {
                 let now = listed(&mut api).await?;
-                ensure!(now == before, "new: {:?}", now.difference(&before).collect::<Vec<_>>());
+                let new: Vec<&String> = now.difference(&before).collect();
+                ensure!(new.is_empty(), "new: {new:?}");
                 Ok(Some(()))
             })
             .await
@@ -275,10 +276,11 @@ async fn remove(cri: &cri::Cri, name: &str) -> anyhow::Result<()> {
     cri::answer("RemoveImage", REFUSAL_LIMIT, client.remove_image(request)).await.map(drop)
 }
 
-/// What is in the store: layers, documents, and what is in the making. Not the files of layers, which are many.
+/// What is in the store: layers and documents. Not the files of layers, which are many, nor what is in the making: the silent registry
+/// is asked again and again under a new name, and [`silence_is_over`] sees that nothing stays there.
 async fn listed(api: &mut Api) -> anyhow::Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
-    for folder in ["layers", "documents", "ingest"] {
+    for folder in ["layers", "documents"] {
         let request = ingot_api::machine::v1::ListFilesRequest {
             path: format!("{STORE}/{folder}"),
             recursive: false,
