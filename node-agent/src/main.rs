@@ -96,8 +96,8 @@ async fn run(socket: Result<OwnedFd, InheritedError>) -> anyhow::Result<()> {
     tokio::spawn(runner::run(controller, state.clone()));
     let controller = NodesController::new(state.clone(), kubernetes.clone());
     tokio::spawn(runner::run(controller, state.clone()));
-    tokio::spawn(balancer::run(state.clone(), kubernetes));
+    tokio::spawn(balancer::run(state.clone(), kubernetes.clone()));
     tokio::spawn(console::run(state.clone(), pairing));
-    tokio::spawn(power::watch(state, pods));
+    tokio::spawn(power::watch(state, pods, kubernetes));
     serving.await.context("serve the API")?
 }

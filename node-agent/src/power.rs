@@ -1,5 +1,6 @@
 //! The ordered end of the machine: asking PID 1 for it, and the agent's own part, which is stopping the pods in time.
 
+use crate::kubernetes::{Kubernetes, leaving};
 use crate::pods::Pods;
 use crate::report;
 use crate::state::{Severity, State};
@@ -32,7 +33,7 @@ pub(crate) async fn end(
 }
 
 /// Waits for the end of the machine, then stops all pods and says so. Ends only when PID 1 does.
-pub(crate) async fn watch(state: State, pods: Pods) {
+pub(crate) async fn watch(state: State, pods: Pods, kubernetes: Kubernetes) {
     let mut connected = pods.subscribe_pid1();
     let pid1 = match connected.wait_for(Option::is_some).await.map(|pid1| pid1.clone()) {
         Ok(Some(pid1)) => pid1,
@@ -49,8 +50,9 @@ pub(crate) async fn watch(state: State, pods: Pods) {
     // config there are none.
     let limit = if state.desired.config().is_some() { stop.grace / 2 } else { Duration::ZERO };
     if let Ok(engine) = pods.engine_within(limit).await {
-        let left = stop.grace.saturating_sub(begin.elapsed());
-        engine.stop_all(left.saturating_sub(MARGIN)).await;
+        let left = || stop.grace.saturating_sub(begin.elapsed()).saturating_sub(MARGIN);
+        Box::pin(leaving::leave(&kubernetes, &engine, left())).await;
+        engine.stop_all(left()).await;
     }
     if let Err(error) = pid1.ready_to_end().await {
         tracing::warn!("PID 1 will wait out the grace: {}", report::chain(&error));

@@ -251,6 +251,16 @@ impl Engine {
         crate::logs::read::open(&self.context, &self.snapshot(), &request)
     }
 
+    /// Stops one pod as [`Engine::stop_all`] does: before the others, where it would only make work for them. One that is not there is
+    /// stopped.
+    pub async fn stop_one(&self, uid: &str, grace: Duration) {
+        let task = {
+            let tasks = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+            tasks.get(uid).map(|commands| (true, commands.clone()))
+        };
+        halt(task.into_iter().collect(), grace).await;
+    }
+
     /// Stops every pod: SIGTERM, at most `grace`, SIGKILL; those that the node cannot do without only when the others are
     /// gone. For the end of the machine: the wish is kept, so the pods run again after the next boot. Returns when none runs.
     pub async fn stop_all(&self, grace: Duration) {

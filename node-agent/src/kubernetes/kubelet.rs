@@ -158,7 +158,7 @@ pub(crate) fn configuration(cluster: &Cluster) -> Value {
         "volumePluginDir": "/var/lib/kubelet/plugins/volume",
         // Emulated machines are slow; a call that is given up is made again and makes them slower.
         "runtimeRequestTimeout": "5m",
-        // It needs a login manager; the agent stops pods itself when the machine ends.
+        // It needs a login manager; the agent lets pods go when the machine ends.
         "shutdownGracePeriod": "0s",
         "enableDebuggingHandlers": true,
         "enableProfilingHandler": false,

@@ -18,6 +18,7 @@ pub(crate) mod files;
 pub(crate) mod health;
 pub(crate) mod join;
 pub(crate) mod kubelet;
+pub(crate) mod leaving;
 pub(crate) mod nodes;
 pub(crate) mod record;
 pub(crate) mod restore;
