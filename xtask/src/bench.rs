@@ -47,6 +47,10 @@ pub(crate) struct Args {
     /// Which systems `runtime` measures; all when there are none.
     #[arg(long = "system", value_name = "SYSTEM")]
     systems: Vec<runtime::System>,
+    /// Let `runtime` and `kubernetes` measure the programs as they are compiled for trying a change: only to compare one such run with
+    /// another.
+    #[arg(long)]
+    quick: bool,
 }
 
 /// A measurement.
@@ -77,6 +81,7 @@ struct Bench {
     programs: Option<PathBuf>,
     loads: Vec<String>,
     systems: Vec<runtime::System>,
+    quick: bool,
 }
 
 /// Runs `cargo xtask bench`.
@@ -87,8 +92,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     fs_err::create_dir_all(&directory)?;
     let programs = args.programs.clone();
     let (loads, systems) = (args.loads.clone(), args.systems.clone());
-    let bench =
-        Bench { tools, progress, directory, repeats: args.repeats, programs, loads, systems };
+    let (repeats, quick) = (args.repeats, args.quick);
+    let bench = Bench { tools, progress, directory, repeats, programs, loads, systems, quick };
     let mut tables = Vec::new();
     let names = if args.names.is_empty() { NAMES.to_vec() } else { args.names.clone() };
     for name in names {

@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// Show a whole cluster: the node becomes upstream Kubernetes, with a kubectl for it.
     #[arg(long)]
     kubernetes: bool,
+    /// Compile the node's programs fast instead of small: for trying a change.
+    #[arg(long)]
+    quick: bool,
 }
 
 /// Runs `cargo xtask demo`.
@@ -46,9 +49,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         return kubernetes::run(args, &tools);
     }
     step("building the image (the first time takes minutes)");
-    image::build(PROFILE, false)?;
+    image::build(PROFILE, args.quick)?;
     step("building ingotctl");
-    let artifacts = image::artifacts(&tools, PROFILE, false)?;
+    let artifacts = image::artifacts(&tools, PROFILE, args.quick)?;
     let directory = directory();
     in_place_of_previous(&directory, demo(args, &artifacts, &directory))
 }

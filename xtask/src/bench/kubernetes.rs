@@ -35,9 +35,13 @@ const SECTORS_WRITTEN: usize = 6;
 /// Measures a cluster of one node.
 pub(super) fn measure(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let built = kubernetes::ensure()?;
-    image::build_with(PROFILE, false, Some(built.clone()))?;
-    let shipped = image::build_with(SHIPPED, false, Some(built.clone()))?;
+    let quick = bench.quick;
+    image::build_with(PROFILE, quick, Some(built.clone()))?;
+    let shipped = image::build_with(SHIPPED, quick, Some(built.clone()))?;
     let mut sizes = Table::new("Size of the vm image with Kubernetes");
+    if quick {
+        sizes.notes.push("programs compiled for trying a change: larger than they ship".to_owned());
+    }
     for (name, output) in &shipped.manifest.outputs {
         sizes.add(name, &[mib(output.size)], "MiB");
         if name == "disk.qcow2" {
@@ -45,48 +49,84 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Vec<Table>> {
         }
     }
     let kube = built.program.clone();
-    let artifacts = image::artifacts_with(&bench.tools, PROFILE, false, Some(built))?;
+    let artifacts = image::artifacts_with(&bench.tools, PROFILE, quick, Some(built))?;
     // One thread: the kernel ends each QEMU with the thread that started it.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("start the runtime")?;
     runtime.block_on(async {
-        let idle = idle(&artifacts, &kube).await?;
-        Ok(vec![sizes, idle, smallest(&artifacts, &kube).await?])
+        let (stages, idle) = idle(&artifacts, &kube).await?;
+        Ok(vec![sizes, stages, idle, smallest(&artifacts, &kube).await?])
     })
 }
 
+/// A cluster that runs a user's pod, and when it was how far, in seconds since the guest's boot.
+struct Started {
+    cluster: Cluster,
+    stages: Vec<(&'static str, f64)>,
+}
+
 /// Boots a machine with so much memory and waits for a cluster that runs a user's pod.
-async fn cluster(artifacts: &Artifacts, kube: &Path, memory_mib: u32) -> anyhow::Result<Cluster> {
+async fn cluster(artifacts: &Artifacts, kube: &Path, memory_mib: u32) -> anyhow::Result<Started> {
     let shape = Shape { name: "bench-kubernetes", memory_mib, kubernetes: "" };
-    let mut cluster = Cluster::boot(artifacts, kube, None, shape).await?;
-    let started = tokio::time::timeout(READY_LIMIT, start(&mut cluster)).await;
-    match started {
-        Ok(Ok(())) => Ok(cluster),
+    let cluster = Cluster::boot(artifacts, kube, None, shape).await?;
+    let mut started = Started { cluster, stages: Vec::new() };
+    match tokio::time::timeout(READY_LIMIT, started.start()).await {
+        Ok(Ok(())) => Ok(started),
         Ok(Err(error)) => Err(error),
         Err(_) => bail!("no pod ran in {} s", READY_LIMIT.as_secs()),
     }
 }
 
-async fn start(cluster: &mut Cluster) -> anyhow::Result<()> {
-    cluster.machine.wait_api().await?;
-    cluster.bootstrap().await?;
-    cluster.wait_ready().await?;
-    let kubectl = &cluster.kubectl;
-    for name in ["daemonset/kube-proxy", "deployment/coredns"] {
-        kubectl.until(&["get", "-n", "kube-system", name, "-o", "name"], "/", READY_LIMIT).await?;
-        kubectl.rolled_out(&["-n", "kube-system", name], READY_LIMIT).await?;
+impl Started {
+    async fn start(&mut self) -> anyhow::Result<()> {
+        self.cluster.machine.wait_api().await?;
+        self.stage("the node's API answers").await?;
+        self.cluster.bootstrap().await?;
+        self.stage("etcd and the API server are ready").await?;
+        self.cluster.wait_ready().await?;
+        self.stage("the node is Ready").await?;
+        let kubectl = &self.cluster.kubectl;
+        for name in ["daemonset/kube-proxy", "deployment/coredns"] {
+            let words = ["get", "-n", "kube-system", name, "-o", "name"];
+            kubectl.until(&words, "/", READY_LIMIT).await?;
+            kubectl.rolled_out(&["-n", "kube-system", name], READY_LIMIT).await?;
+        }
+        self.stage("the add-ons run").await?;
+        let kubectl = &self.cluster.kubectl;
+        let accounts = ["get", "serviceaccounts", "-n", "default"];
+        kubectl.until(&accounts, "default", READY_LIMIT).await?;
+        let run = ["run", "user", "--image", WORKLOAD, "--image-pull-policy=Never", "--", "sleep"];
+        kubectl.ok(&run).await?;
+        kubectl.wait_for("condition=Ready", &["pod/user"], READY_LIMIT).await?;
+        self.stage("a user's pod runs").await
     }
-    kubectl.until(&["get", "serviceaccounts", "-n", "default"], "default", READY_LIMIT).await?;
-    let run = ["run", "user", "--image", WORKLOAD, "--image-pull-policy=Never", "--", "sleep"];
-    kubectl.ok(&run).await?;
-    kubectl.wait_for("condition=Ready", &["pod/user"], READY_LIMIT).await
+
+    async fn stage(&mut self, name: &'static str) -> anyhow::Result<()> {
+        let now = uptime(&mut self.cluster.machine.api()?).await?;
+        self.stages.push((name, now));
+        Ok(())
+    }
+
+    /// What part of the whole each stage took: seconds of an emulated machine mean little.
+    fn shares(&self) -> Table {
+        let mut table = Table::new("From power-on to a user's pod");
+        let whole = self.stages.last().map_or(f64::NAN, |(_, at)| *at);
+        let mut before = 0.0;
+        for (name, at) in &self.stages {
+            table.add(&format!("until {name}"), &[(at - before) / whole * 100.0], "%");
+            before = *at;
+        }
+        table.add("the whole, in this emulation", &[whole], "s");
+        table
+    }
 }
 
-/// Memory and writes of a cluster with nothing to do.
-async fn idle(artifacts: &Artifacts, kube: &Path) -> anyhow::Result<Table> {
-    let cluster = cluster(artifacts, kube, AMPLE_MIB).await?;
+/// Time, memory and writes of a cluster with nothing to do.
+async fn idle(artifacts: &Artifacts, kube: &Path) -> anyhow::Result<(Table, Table)> {
+    let started = cluster(artifacts, kube, AMPLE_MIB).await?;
+    let (stages, cluster) = (started.shares(), started.cluster);
     let mut api = cluster.machine.api()?;
     pass(&mut api, SETTLE).await?;
     let mut table = Table::new(
@@ -114,7 +154,7 @@ async fn idle(artifacts: &Artifacts, kube: &Path) -> anyhow::Result<Table> {
     let pulled = cluster.kubectl.ok(&words).await?.lines().count();
     table.add("images pulled until then", &[number(pulled)], "");
     table.at_most(0.0, "nothing is pulled");
-    Ok(table)
+    Ok((stages, table))
 }
 
 /// The smallest machine of those tried that becomes a cluster and runs a pod.
@@ -123,8 +163,9 @@ async fn smallest(artifacts: &Artifacts, kube: &Path) -> anyhow::Result<Table> {
     let mut works = f64::NAN;
     for memory_mib in SMALLER_MIB {
         match cluster(artifacts, kube, memory_mib).await {
-            Ok(cluster) => {
-                let memory = cluster.machine.api()?.status().await?.memory.unwrap_or_default();
+            Ok(started) => {
+                let memory =
+                    started.cluster.machine.api()?.status().await?.memory.unwrap_or_default();
                 let what = format!("memory left in a machine of {memory_mib} MiB");
                 table.add(&what, &[mib(memory.available_bytes)], "MiB");
                 works = f64::from(memory_mib);

@@ -101,9 +101,9 @@ pub(super) fn load_names() -> Vec<&'static str> {
 /// Measures the three systems.
 pub(super) fn measure(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     if bench.programs.is_none() {
-        image::build(PROFILE, false)?;
+        image::build(PROFILE, bench.quick)?;
     }
-    let artifacts = image::artifacts(&bench.tools, PROFILE, false)?;
+    let artifacts = image::artifacts(&bench.tools, PROFILE, bench.quick)?;
     let line = artifacts.image.command_line()?;
     let words: Vec<&str> = line.split_whitespace().filter(|it| !it.starts_with("ingot.")).collect();
     let peer = containerd::image(

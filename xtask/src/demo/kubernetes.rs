@@ -16,7 +16,9 @@ use ingot_qemu_tests::machine::Machine;
 use ingot_qemu_tests::wait;
 
 use super::operator::{Operator, display};
-use super::{Args, PROFILE, boot, directory, give_up, in_place_of_previous, pairing_code, pid_file};
+use super::{
+    Args, PROFILE, boot, directory, give_up, in_place_of_previous, pairing_code, pid_file,
+};
 use super::{quotas, step, summary, waiting};
 use crate::{image, kubernetes};
 
@@ -65,10 +67,10 @@ pub(super) fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
     step("building Kubernetes from source (the first time takes many minutes)");
     let built = kubernetes::ensure()?;
     step("building the image");
-    image::build_with(PROFILE, false, Some(built.clone()))?;
+    image::build_with(PROFILE, args.quick, Some(built.clone()))?;
     step("building ingotctl");
     let program = built.program.clone();
-    let artifacts = image::artifacts_with(tools, PROFILE, false, Some(built))?;
+    let artifacts = image::artifacts_with(tools, PROFILE, args.quick, Some(built))?;
     let directory = directory();
     in_place_of_previous(&directory, demo(args, &artifacts, &program, &directory))
 }
