@@ -51,7 +51,7 @@ pub(crate) struct Args {
     #[arg(long)]
     peer: bool,
     /// Run only these parts of a suite: of `critest` the specs of a file of its source, e.g. `streaming.go`, of `kubernetes` a group, e.g.
-    /// `healing`.
+    /// `healing`, or `short` for what of it runs without names.
     #[arg(long, value_name = "PART")]
     focus: Vec<String>,
     /// List the suites and stop.

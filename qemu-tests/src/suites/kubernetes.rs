@@ -82,12 +82,13 @@ async fn session(cluster: &mut Cluster, kit: &KubernetesKit, full: bool, report:
     if !cluster.check(report, "its node is Ready", READY_LIMIT * 2, ready).await {
         return;
     }
+    if kit.images.is_none() {
+        Box::pin(basics::run(cluster, report)).await;
+        return Box::pin(short(cluster, report)).await;
+    }
     let wanted = |group: &str| kit.focus.is_empty() || kit.focus.iter().any(|it| it == group);
     if wanted("basics") {
         Box::pin(basics::run(cluster, report)).await;
-    }
-    if kit.images.is_none() {
-        return Box::pin(short(cluster, report)).await;
     }
     for group in GROUPS.iter().filter(|group| wanted(group)) {
         match *group {

@@ -15,6 +15,8 @@ use crate::{image, kubernetes, workspace};
 
 /// The suite.
 const NAME: &str = "kubernetes";
+/// With `--focus`, the form that runs without names.
+const SHORT: &str = "short";
 
 /// A build of Kubernetes that goes on beside other work.
 pub(super) type Build = JoinHandle<anyhow::Result<kubernetes::Built>>;
@@ -72,8 +74,9 @@ pub(super) fn kit(
     }
     let kube = built.program.clone();
     let artifacts = image::artifacts_with(tools, PROFILE, args.quick, Some(built))?;
-    // The short form is for everybody who changes something; whoever names the suite wants to know all.
-    let long = args.full || args.names.iter().any(|name| name == NAME);
+    // The short form is for everybody who changes something; whoever names the suite wants to know all, unless they say so.
+    let named = args.names.iter().any(|name| name == NAME);
+    let long = (args.full || named) && !args.focus.iter().any(|part| part == SHORT);
     let images = if long { Some(cri::pod_images(tools)?) } else { None };
     let focus = args.focus.clone();
     let mut kit = KubernetesKit { artifacts, kube, images, helm: None, controller: None, focus };

@@ -221,12 +221,14 @@ async fn full_disk(cluster: &mut Cluster) -> anyhow::Result<()> {
         Ok(Some(()))
     })
     .await?;
-    let written = write_until_refused(cluster).await?;
+    let written = write_until_refused(cluster).await;
     let said = cluster.ingotctl(&["health"]).await?.said();
+    // Room again first, whatever is found.
+    cluster.apply_config(&cluster.config).await?;
+    let written = written?;
     let line = said.lines().find(|line| line.contains("of VAR are free"));
     let line = line.with_context(|| format!("health says nothing of the disk: {said}"))?;
     ensure!(line.contains("failed") && line.contains("delete pods"), "it says {line}");
-    cluster.apply_config(&cluster.config).await?;
     cluster.wait_api_server().await?;
     let found = cluster.kubectl.ok(&["get", "configmaps", "-n", "default", "-o", "name"]).await?;
     for name in &written {
