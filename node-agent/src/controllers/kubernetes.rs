@@ -8,7 +8,7 @@ pub(crate) mod nodes;
 use super::{Controller, Outcome, Want};
 use crate::kubernetes::authorities::Authorities;
 use crate::kubernetes::components::{ETCD, Owner, needs, owners};
-use crate::kubernetes::record::{Record, Refused, Situation};
+use crate::kubernetes::record::{Record, Refused, Situation, is_before};
 use crate::kubernetes::{
     Cluster, Kubernetes, NAMESPACE, certificates, components, files, image, join, memory_bytes,
     restore,
@@ -98,6 +98,11 @@ impl KubernetesController {
             _ => return Ok(Err("VAR to be mounted".to_owned())),
         }
         let Some(record) = self.kubernetes.load()? else { return Ok(Ok(None)) };
+        // What runs goes on; with this clock nothing new is made.
+        anyhow::ensure!(
+            !is_before(&record, SystemTime::now()),
+            "the clock of the node says a time before the cluster was made, so no certificate is good; set time.servers in the config, or the clock of the machine"
+        );
         let image = image().context("the image of this node holds no Kubernetes")?;
         let mut addresses = addresses(&self.state);
         if addresses.is_empty() {
@@ -470,6 +475,40 @@ mod tests {
                 (section, outcome) => panic!("{section:?} {outcome:?}"),
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_clock_before_the_cluster_makes_nothing_and_says_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut controller = controller(folder.path());
+        let mut record = crate::kubernetes::tests::cluster().record;
+        record.made_at = 32_503_680_000;
+        controller.kubernetes.store(record).unwrap();
+        let error = controller.observe(&want(NodeRole::ControlPlane)).await.unwrap_err();
+        assert!(error.to_string().contains("time.servers"), "{error:#}");
+        assert!(!folder.path().join("pki").exists());
+    }
+
+    #[tokio::test]
+    async fn a_worker_notes_its_cluster_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let controller = controller(folder.path());
+        controller.kubernetes.store(crate::kubernetes::tests::worker().record).unwrap();
+        let moved = JoinToken {
+            servers: vec!["10.0.2.99:6443".into()],
+            ..crate::kubernetes::tests::join_token()
+        };
+        let section = Section {
+            role: NodeRole::Worker,
+            join_token: Some(moved.to_text()),
+            ..Section::default()
+        };
+        let joins = controller.joins(&section).unwrap().unwrap();
+        assert_eq!(joins.joined.as_ref().unwrap().servers, ["10.0.2.99:6443"]);
+        controller.join(joins).await.unwrap();
+        assert_eq!(controller.joins(&section), Ok(None));
+        let master = Section { role: NodeRole::ControlPlane, ..section };
+        assert!(matches!(controller.joins(&master), Err(Refused::Joined { .. })));
     }
 
     #[tokio::test]

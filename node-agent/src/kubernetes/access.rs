@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use http::{Method, StatusCode};
 use ingot_pki::kubernetes::{Subject, Usage};
-use ingot_pki::{Identity, Validity};
+use ingot_pki::{Certificate, Identity, Validity};
 use serde_json::Value;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
@@ -71,8 +71,24 @@ pub(crate) fn client(kubernetes: &Kubernetes, record: &Record) -> anyhow::Result
         return Client::new(servers, &authorities.cluster, &agent(&authorities, now)?);
     };
     let own = std::fs::read_to_string(JOINED_IDENTITY)
-        .context("the kubelet has no certificate yet; its log says why: ingotctl logs -n control-plane kubelet")?;
+        .context("the kubelet has no certificate yet; if the token has expired, write a new one of `ingotctl join-token` to kubernetes.joinToken; `ingotctl logs -n control-plane kubelet` says more")?;
+    good(&own, SystemTime::now())?;
     Client::from_pem(servers, &joined.authority, &own)
+}
+
+/// Whether a kubelet's certificate is good now. It renews it long before that ends, unless the node was off for so long.
+fn good(own: &str, now: SystemTime) -> anyhow::Result<()> {
+    let certificate = Certificate::from_pem(own).context("read the kubelet's certificate")?;
+    let validity = certificate.info()?.validity;
+    anyhow::ensure!(
+        now >= validity.not_before,
+        "the kubelet's certificate is not good yet: the clock of the node is wrong; set time.servers in the config"
+    );
+    anyhow::ensure!(
+        now < validity.not_after,
+        "the kubelet's certificate has expired; make a token on a control plane with `ingotctl join-token` and write it to kubernetes.joinToken"
+    );
+    Ok(())
 }
 
 /// Asks for something of the API server; the answer is JSON.
@@ -138,6 +154,27 @@ pub(crate) fn kubeconfig(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_certificate_that_is_good_no_more_or_not_yet_is_told_with_what_to_do() {
+        let now = SystemTime::now();
+        let ca = ingot_pki::Ca::generate("ca", Validity::starting(now, Validity::days(9))).unwrap();
+        let subject = Subject {
+            common_name: "system:node:two".into(),
+            group: None,
+            usage: Usage::Client,
+            names: Vec::new(),
+        };
+        let own =
+            ca.issue_kubernetes(&subject, Validity::starting(now, Validity::days(1))).unwrap();
+        let own = own.certificate.to_pem();
+        let day = Duration::from_secs(24 * 60 * 60);
+        assert!(good(&own, now).is_ok());
+        let said = |at| good(&own, at).unwrap_err().to_string();
+        assert!(said(now + day * 2).contains("ingotctl join-token"), "{}", said(now + day * 2));
+        assert!(said(now - day).contains("time.servers"));
+        assert!(good("nothing", now).is_err());
+    }
 
     #[test]
     fn an_endpoint_becomes_an_address_that_kubectl_takes() {

@@ -221,4 +221,4 @@ pub(crate) fn memory_bytes() -> u64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -270,6 +270,12 @@ fn words(seconds: u64) -> String {
     }
 }
 
+/// Whether the clock says a time before the cluster was there: then no certificate of it is good yet, and new ones would be for the past.
+pub(crate) fn is_before(record: &Record, now: SystemTime) -> bool {
+    let made_at = SystemTime::UNIX_EPOCH + Duration::from_secs(record.made_at);
+    now + ingot_pki::CLOCK_SKEW < made_at
+}
+
 /// Reads the record; none is fine.
 pub(crate) fn read(folder: &Path) -> Result<Option<Record>, RecordError> {
     let path = folder.join(FILE);
@@ -354,6 +360,17 @@ pub(super) mod tests {
             assert_eq!(refused, wanted);
             assert!(!refused.hint().is_empty());
         }
+    }
+
+    #[test]
+    fn a_clock_before_the_cluster_was_made_is_noticed() {
+        let section = Section::default();
+        let record = decide(&situation(&section, &ADDRESS), "id".into()).unwrap();
+        let made_at = SystemTime::UNIX_EPOCH + Duration::from_secs(record.made_at);
+        assert!(!is_before(&record, made_at));
+        assert!(!is_before(&record, made_at - Duration::from_secs(60)), "clocks differ a little");
+        assert!(is_before(&record, made_at - Duration::from_secs(24 * 60 * 60)));
+        assert!(is_before(&record, SystemTime::UNIX_EPOCH));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::controllers::network::netlink::{Kernel, Netlink, Origin, Route};
 use crate::controllers::{Controller, Outcome, Want};
 use crate::kubernetes::access::{client, get, patch};
 use crate::kubernetes::addons::refusal;
-use crate::kubernetes::client::Call;
+use crate::kubernetes::client::{Call, Client};
 use crate::kubernetes::nodes::{CORDONED, Node, judge, read, routes};
 use crate::kubernetes::record::Record;
 use crate::kubernetes::{Kubernetes, Seen};
@@ -16,13 +16,15 @@ use http::Method;
 use ingot_pki::CertificateRequest;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Between two looks: a new worker's first certificate, and the way to its pods, wait this long at most.
 const INTERVAL: Duration = Duration::from_secs(30);
 /// The same while something is not there yet.
 const SOON: Duration = Duration::from_secs(5);
+/// A client is made anew after this; its certificate is good for an hour.
+const CLIENT_AGE: Duration = Duration::from_secs(10 * 60);
 /// A page of nodes, and of requests: more than one page is more than a cluster of this kind has.
 const PAGE: u32 = 500;
 /// Where configurations of CNI plugins are; with one, ways between nodes are theirs.
@@ -36,6 +38,7 @@ pub(crate) struct NodesController {
     kubernetes: Kubernetes,
     record: watch::Receiver<Option<Arc<Record>>>,
     netlink: Option<Netlink>,
+    client: Option<(Client, Instant)>,
     settled: bool,
 }
 
@@ -69,11 +72,23 @@ impl NodesController {
     /// Says what it sees in `kubernetes`.
     pub(crate) fn new(state: State, kubernetes: Kubernetes) -> Self {
         let record = kubernetes.subscribe();
-        Self { state, kubernetes, record, netlink: None, settled: false }
+        Self { state, kubernetes, record, netlink: None, client: None, settled: false }
+    }
+
+    /// A client of the API server, made anew now and then: a worker's kubelet renews what it is made of.
+    fn client(&mut self, record: &Record) -> anyhow::Result<Client> {
+        if let Some((client, made)) = &self.client
+            && made.elapsed() < CLIENT_AGE
+        {
+            return Ok(client.clone());
+        }
+        let made = client(&self.kubernetes, record)?;
+        self.client = Some((made.clone(), Instant::now()));
+        Ok(made)
     }
 
     async fn look(&mut self, have: &mut Have, record: &Record) -> anyhow::Result<()> {
-        let client = client(&self.kubernetes, record)?;
+        let client = self.client(record)?;
         let list = get(&client, &format!("/api/v1/nodes?limit={PAGE}")).await?;
         have.nodes = read(&list);
         if record.joined.is_none() {
@@ -126,7 +141,7 @@ impl NodesController {
             (Step::AddRoute(_) | Step::RemoveRoute(_), None) => Ok(()),
             (Step::Answer(request, verdict), _) => self.answer(record, *request, verdict).await,
             (Step::Uncordon(name), _) => {
-                let client = client(&self.kubernetes, record)?;
+                let client = self.client(record)?;
                 let body = json!({
                     "metadata": {"annotations": {CORDONED: null}},
                     "spec": {"unschedulable": null},
@@ -145,7 +160,7 @@ impl NodesController {
     }
 
     async fn answer(
-        &self,
+        &mut self,
         record: &Record,
         mut request: Value,
         verdict: Result<(), String>,
@@ -167,7 +182,7 @@ impl NodesController {
             content_type: "application/json",
             body: serde_json::to_vec(&request)?,
         };
-        let answer = client(&self.kubernetes, record)?.call(call).await?;
+        let answer = self.client(record)?.call(call).await?;
         let status = answer.status;
         anyhow::ensure!(status.is_success(), "{}", refusal(status, &answer.body));
         let (severity, event) = match verdict {
@@ -220,6 +235,9 @@ impl Controller for NodesController {
         };
         let looked = self.look(&mut have, &record).await;
         have.answers = looked.map_err(|error| format!("{error:#}"));
+        if have.answers.is_err() {
+            self.client = None;
+        }
         self.tell(&have, &record);
         let own = have.nodes.iter().find(|node| node.name == record.node);
         self.settled = own.is_some_and(|node| node.ready.as_ref().is_some_and(|(ready, _)| *ready));

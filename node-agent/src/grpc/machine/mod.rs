@@ -45,6 +45,7 @@ use crate::kubernetes::record::Record;
 use futures::Stream;
 use ingot_api::machine::v1 as pb;
 use ingot_api::machine::v1::machine_server::Machine;
+use ingot_machine_config::v1::kubernetes::Role as NodeRole;
 use ingot_runtime::Engine;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -76,13 +77,19 @@ fn cluster(api: &Api) -> Result<Arc<Record>, Status> {
 
 /// The cluster of this node, which must have made it: only there are its authorities.
 fn made_cluster(api: &Api) -> Result<Arc<Record>, Status> {
-    let record = cluster(api)?;
-    if record.joined.is_some() {
-        let message = "this node is a worker; it cannot let anybody into the cluster";
+    let config = api.state.desired.config();
+    let section = config.as_ref().and_then(|config| config.config.machine.kubernetes.as_ref());
+    let record = api.kubernetes.record();
+    let joined = record.as_ref().is_some_and(|record| record.joined.is_some());
+    // One that has not joined yet is not to be bootstrapped.
+    let is_worker = section.is_some_and(|section| section.role == NodeRole::Worker);
+    if joined || (record.is_none() && is_worker) {
+        let message =
+            "this node is a worker; only a control plane has the authorities of the cluster";
         let hint = "call the control plane node; give it with --endpoint";
         return Err(with_hint(Code::FailedPrecondition, message, hint));
     }
-    Ok(record)
+    cluster(api)
 }
 
 /// The service.
