@@ -64,6 +64,13 @@ const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 /// `CLONE_INTO_CGROUP` of `linux/sched.h`.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
+/// `CLONE_PARENT` of `linux/sched.h`: a child of our parent, not of us.
+pub const CLONE_PARENT: u64 = 0x8000;
+/// `CLONE_NEWNS` of `linux/sched.h`.
+pub const CLONE_NEWNS: u64 = 0x2_0000;
+/// `CLONE_NEWPID` of `linux/sched.h`.
+pub const CLONE_NEWPID: u64 = 0x2000_0000;
+
 /// Starts it in a session of its own, with every signal unblocked and at its default, and gives its pid. A program that
 /// cannot be executed shows as a child that ends at once with [`NOT_STARTED`].
 ///
@@ -73,7 +80,7 @@ pub fn start(program: &Program<'_>) -> Result<i32, SpawnError> {
     let arguments = pointers(program.arguments)?;
     let environment = pointers(program.environment)?;
     let descriptors = program.descriptors.map(|fd| fd.as_raw_fd());
-    match clone(program.cgroup)? {
+    match clone(program.cgroup, 0)? {
         // SAFETY: we are the new process, single-threaded. The arrays end with a null pointer and point to strings that
         // live in our copy of the caller's memory.
         0 => unsafe { become_program(program, &arguments, &environment, descriptors) },
@@ -99,7 +106,19 @@ pub fn run_in_child_of(
     cgroup: Option<BorrowedFd<'_>>,
     work: impl FnOnce() -> i32,
 ) -> Result<i32, SpawnError> {
-    match clone(cgroup)? {
+    run_in_child_with(cgroup, 0, work)
+}
+
+/// As [`run_in_child_of`], with more of the flags that are named here.
+///
+/// # Errors
+/// As [`run_in_child_of`].
+pub fn run_in_child_with(
+    cgroup: Option<BorrowedFd<'_>>,
+    flags: u64,
+    work: impl FnOnce() -> i32,
+) -> Result<i32, SpawnError> {
+    match clone(cgroup, flags)? {
         0 => {
             let status = work();
             // SAFETY: ends this process at once, without running the parent's exit handlers a second time.
@@ -122,10 +141,12 @@ fn pointers(strings: &[&CStr]) -> Result<[*const libc::c_char; ARGUMENTS_MAX + 1
     Ok(pointers)
 }
 
-fn clone(cgroup: Option<BorrowedFd<'_>>) -> Result<i32, SpawnError> {
+fn clone(cgroup: Option<BorrowedFd<'_>>, flags: u64) -> Result<i32, SpawnError> {
+    // A child of our parent tells it by our own signal, and the kernel wants none named.
+    let tells = if flags & CLONE_PARENT == 0 { libc::SIGCHLD } else { 0 };
     let mut arguments = CloneArguments {
-        flags: CLONE_CLEAR_SIGHAND,
-        exit_signal: u64::from(libc::SIGCHLD.unsigned_abs()),
+        flags: CLONE_CLEAR_SIGHAND | flags,
+        exit_signal: u64::from(tells.unsigned_abs()),
         ..CloneArguments::default()
     };
     if let Some(folder) = cgroup {

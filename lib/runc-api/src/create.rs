@@ -16,8 +16,6 @@ pub struct Create {
     pub bundle: PathBuf,
     /// Folder in which the helper keeps filters of system calls that it has made; made when absent. Root's alone.
     pub filters: PathBuf,
-    /// Folder for libcontainer's state; short, because a socket of at most 108 bytes lies in it.
-    pub state_root: PathBuf,
     /// Existing file that the helper keeps locked (`F_SETLK`) while it works. When it is gone, the agent has given up
     /// on this request and the helper must leave everything as it is.
     pub lock: PathBuf,
@@ -26,16 +24,14 @@ pub struct Create {
     pub created: PathBuf,
     /// The root file system.
     pub overlay: Overlay,
-    /// Existing folder on which the helper mounts a tmpfs that only it and the container see, to put `mounts` there: number
-    /// `N` of them as the entry named `N`, which the spec binds to where it belongs.
+    /// Existing folder on which the helper may mount a tmpfs that only it and the container see. The spec names number `N` of
+    /// `mounts` as the entry `N` in it.
     pub stage: PathBuf,
     /// Mounts that need more than the spec can say.
     pub mounts: Vec<Mount>,
-    /// Numbers of `mounts` that are put in place only when the container is complete, and where: over folders that
-    /// libcontainer fills.
+    /// Numbers of `mounts` that are put in place only when the container is complete, and where: over folders that are
+    /// filled first.
     pub late: Vec<(usize, String)>,
-    /// Working folder to make when it is absent: the mount it is in (`None`: the root file system) and the path in there.
-    pub working_dir: Option<(Option<usize>, String)>,
     /// Full path of the cgroup, made and limited by the agent.
     pub cgroup: PathBuf,
     /// Devices it may use besides the harmless ones; `None`: all of the node.

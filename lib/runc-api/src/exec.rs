@@ -12,6 +12,8 @@ pub struct Exec {
     /// Folder with the container's OCI `config.json` and `env`, as in [`crate::Create`]. The program gets the same user,
     /// rights, limits and environment as the container's own.
     pub bundle: PathBuf,
+    /// Folder with filters of system calls, as in [`crate::Create`].
+    pub filters: PathBuf,
     /// The container's first process. If it is not that one any more, nothing is started.
     pub process: Created,
     /// Full path of the container's cgroup.

@@ -27,6 +27,10 @@ pub const MESSAGE_LENGTH_MAX: usize = 128 * 1024;
 /// could not.
 pub const EXECUTED_FIFO: &str = "executed";
 
+/// A pipe in the bundle. Whoever writes a byte into it starts the program; writing again does nothing, and once the program
+/// was executed, or the process has ended, nobody has it open for reading.
+pub const START_FIFO: &str = "start";
+
 /// What the helper is to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -45,8 +49,8 @@ pub enum Request {
 pub enum Reply {
     /// The namespaces are pinned.
     Sandbox,
-    /// The container waits to be started: connect to `<state_root>/<id>/notify.sock`. With [`Stdio::Terminal`] one
-    /// descriptor comes along: the master of the terminal.
+    /// The container waits to be started by [`START_FIFO`]. With [`Stdio::Terminal`] one descriptor comes along: the master
+    /// of the terminal.
     Created(Created),
     /// The program runs in the container. With [`Stdio::Terminal`] one descriptor comes along: the master of the terminal.
     Started(Created),

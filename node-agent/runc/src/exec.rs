@@ -26,6 +26,8 @@ use child::Descriptors;
 use plan::Plan;
 use target::Target;
 
+use crate::limits;
+
 /// How long the new process may take to become the program. Shorter than the agent waits for us, so that we are there to
 /// kill it.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -63,7 +65,7 @@ pub(crate) fn start(request: &Exec, descriptors: Vec<OwnedFd>) -> anyhow::Result
     let cgroup_of_process = target.cgroup_of_process(request);
     let record = make_record(request)?;
     let null = open_null()?;
-    prepare_limits(&plan)?;
+    limits::prepare(&plan.limits, plan.oom_score_adj)?;
     hand_over_pipes(&target, &plan, &descriptors);
     target.enter_mounts()?;
     let (stdio, terminal) = stdio(request, &plan, &target, descriptors, null)?;
@@ -171,25 +173,9 @@ fn open_null() -> anyhow::Result<OwnedFd> {
         .context("open /dev/null")
 }
 
-/// What only the node's root may do: raise hard limits, and lower the badness for the OOM killer. Both are inherited.
-fn prepare_limits(plan: &Plan) -> anyhow::Result<()> {
-    for (resource, limit) in &plan.limits {
-        let mut now = rustix::process::getrlimit(*resource);
-        if limit.maximum.unwrap_or(u64::MAX) > now.maximum.unwrap_or(u64::MAX) {
-            now.maximum = limit.maximum;
-            rustix::process::setrlimit(*resource, now).context("raise a limit")?;
-        }
-    }
-    if let Some(value) = plan.oom_score_adj {
-        std::fs::write("/proc/self/oom_score_adj", value.to_string())
-            .context("set the badness for the OOM killer")?;
-    }
-    Ok(())
-}
-
 /// A program that is not root could not open `/dev/stdout` otherwise. A user whom the node does not know gets nothing.
 fn hand_over_pipes(target: &Target, plan: &Plan, descriptors: &[OwnedFd]) {
-    let Some((uid, _)) = target.outside(plan.uid, plan.gid) else { return };
+    let Some((uid, _)) = target.outside(plan.rights.uid, plan.rights.gid) else { return };
     for fd in descriptors {
         let is_pipe = rustix::fs::fstat(fd)
             .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
@@ -219,8 +205,9 @@ fn stdio(
             if let Some((columns, rows)) = request.size {
                 pty::set_size(&master, columns, rows).context("set the size of the terminal")?;
             }
-            let (owner, _) =
-                target.outside(plan.uid, plan.gid).context("nobody has that user id")?;
+            let (owner, _) = target
+                .outside(plan.rights.uid, plan.rights.gid)
+                .context("nobody has that user id")?;
             rustix::fs::fchown(&slave, Some(owner), None).context("hand over the terminal")?;
             let copy = || slave.try_clone().context("copy the terminal");
             Ok(([copy()?, copy()?, slave], Some(master)))

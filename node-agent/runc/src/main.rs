@@ -1,25 +1,31 @@
 //! `ingot-runc`: builds one container or one pod sandbox and is gone; the container then belongs to PID 1.
 //!
-//! Why a program of its own: `libcontainer` clones with a raw system call and runs ordinary Rust in the child, so a
-//! second thread that holds the heap lock makes the child hang, and it changes its caller (oom_score_adj, dumpable,
-//! working directory). One thread, one job, then exit. It must never become a service, never start a thread, and never
+//! Why a program of its own: a container's first process is cloned with a raw system call and runs ordinary Rust, so a
+//! second thread that holds the heap lock would make it hang, and what it inherits (oom_score_adj, limits, dumpable) is set
+//! on its maker. One thread, one job, then exit. It must never become a service, never start a thread, and never
 //! print: its descriptors 0 to 2 are /dev/null once the request is read.
 //!
 //! What it does is described by the types of `ingot-runc-api`.
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod bpf_devices;
-mod console;
 mod create;
 mod exec;
-mod executor;
 mod fork;
+mod init;
+mod limits;
 mod lock;
 mod mounts;
+mod namespaces;
+mod place;
+mod program;
 mod reaper;
 mod rights;
+mod rootfs;
 mod sandbox;
 mod seccomp;
+mod spec;
+mod step;
 mod userns;
 mod wire;
 
@@ -30,8 +36,7 @@ use exec::Outcome;
 use ingot_runc_api::{Reply, Request};
 
 fn main() -> std::process::ExitCode {
-    // libcontainer honours LISTEN_FDS and copies what it finds; the agent starts us with an empty environment, and a
-    // caller that does not is a mistake we do not carry into a container.
+    // The agent starts us with an empty environment; a caller that does not is a mistake.
     if std::env::vars_os().next().is_some() {
         return std::process::ExitCode::from(2);
     }

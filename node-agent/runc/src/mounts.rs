@@ -1,28 +1,28 @@
-//! Mounts as the container is to have them, prepared where only this process and the container see them: libcontainer then
-//! only has to bind them. What it cannot do is done here: propagation, mapped ids, paths that a stranger has chosen.
+//! Mounts as the container is to have them, prepared in the mount namespace of the node, as trees that are nowhere yet:
+//! propagation, mapped ids, paths that a stranger has chosen.
 //!
 //! Everything is done by descriptor: a path that was resolved is never resolved again (CVE-2021-30465).
 #![expect(unsafe_code, reason = "mount_setattr(2) has no safe wrapper")]
 
-use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Component, Path};
 
 use anyhow::{Context as _, bail};
 use ingot_linux::beneath::{self, Kind};
 use ingot_runc_api::{Create, Mappings, Mount, MountSource, Propagation};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::{fork, userns};
+use crate::spec::{self, Spec};
+use crate::userns;
 
 /// A tree of mounts that is nowhere yet.
 pub(crate) struct Detached(OwnedFd);
 
 /// Changes of a mount, as `struct mount_attr` has them.
 #[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct Attributes {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Attributes {
     set: u64,
     clear: u64,
     propagation: u64,
@@ -35,6 +35,53 @@ const SHARED: u64 = 1 << 20;
 const SLAVE: u64 = 1 << 19;
 const PRIVATE: u64 = 1 << 18;
 
+/// Options of a mount that are none of its file system, by name.
+const OPTIONS: &[(&str, u64)] = &[
+    ("ro", READ_ONLY),
+    ("nosuid", 0x2),
+    ("nodev", 0x4),
+    ("noexec", 0x8),
+    ("strictatime", 0x20),
+    // How it is without a word.
+    ("rw", 0),
+    ("relatime", 0),
+    ("rbind", 0),
+    ("newinstance", 0),
+];
+
+impl Attributes {
+    /// What of the options is about the mount, and the options of its file system.
+    pub(crate) fn from_options(options: &[String]) -> anyhow::Result<(Self, Vec<&str>)> {
+        let mut attributes = Self::default();
+        let mut others = Vec::new();
+        for option in options {
+            match OPTIONS.iter().find(|(name, _)| name == option) {
+                Some((_, set)) => attributes.set |= set,
+                None if option.contains('=') => others.push(option.as_str()),
+                None => bail!("a mount option {option:?}"),
+            }
+        }
+        Ok((attributes, others))
+    }
+
+    /// For fsmount(2).
+    pub(crate) fn at_mount(self) -> MountAttrFlags {
+        MountAttrFlags::from_bits_retain(u32::try_from(self.set).unwrap_or(u32::MAX))
+    }
+}
+
+impl From<Detached> for OwnedFd {
+    fn from(mount: Detached) -> Self {
+        mount.0
+    }
+}
+
+impl AsFd for Detached {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl From<OwnedFd> for Detached {
     fn from(mount: OwnedFd) -> Self {
         Self(mount)
@@ -43,7 +90,7 @@ impl From<OwnedFd> for Detached {
 
 impl Detached {
     /// The tree below what `of` was opened on, with all mounts in it.
-    fn of(of: impl AsFd) -> anyhow::Result<Self> {
+    pub(crate) fn of(of: impl AsFd) -> anyhow::Result<Self> {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE
             | OpenTreeFlags::OPEN_TREE_CLOEXEC
             | OpenTreeFlags::AT_RECURSIVE
@@ -93,7 +140,7 @@ impl Detached {
         self.change(attributes, true).context("set its propagation")
     }
 
-    fn forbid_writes(&self, recursive: bool) -> anyhow::Result<()> {
+    pub(crate) fn forbid_writes(&self, recursive: bool) -> anyhow::Result<()> {
         let attributes = Attributes { set: READ_ONLY, ..Attributes::default() };
         self.change(attributes, recursive).context("make it read-only")
     }
@@ -118,6 +165,43 @@ pub(crate) fn open_all(request: &Create) -> anyhow::Result<Vec<Option<Detached>>
         all.push(opened);
     }
     Ok(all)
+}
+
+/// What the spec mounts of the node itself, under the number of its mount: the three small files in /etc, /dev/shm, or all of
+/// /sys. What of a mount is in the stage is one of the request's, found by [`number_of`].
+pub(crate) fn open_plain(spec: &Spec, request: &Create) -> anyhow::Result<Vec<Option<Detached>>> {
+    let open = |mount: &spec::Mount| {
+        if mount.kind != "bind" || number_of(mount, request).is_some() {
+            return Ok(None);
+        }
+        plain(mount).map(Some).with_context(|| format!("open {}", mount.source.display()))
+    };
+    spec.mounts.iter().map(open).collect()
+}
+
+/// The number of the request's mount that a mount of the spec stands for.
+pub(crate) fn number_of(mount: &spec::Mount, request: &Create) -> Option<usize> {
+    let name = mount.source.strip_prefix(&request.stage).ok()?;
+    name.to_str()?.parse().ok().filter(|number| *number < request.mounts.len())
+}
+
+fn plain(mount: &spec::Mount) -> anyhow::Result<Detached> {
+    let tree = Detached::of(&host(&mount.source)?)?;
+    // "rro" closes to writes all that is mounted below, too.
+    let (below, here): (Vec<String>, Vec<String>) =
+        mount.options.iter().cloned().partition(|option| option == "rro");
+    let (mut attributes, others) = Attributes::from_options(&here)?;
+    if let Some(other) = others.first() {
+        bail!("a mount option {other:?}");
+    }
+    if !below.is_empty() {
+        attributes.set |= READ_ONLY;
+    }
+    if attributes != Attributes::default() {
+        tree.change(attributes, !below.is_empty()).context("set its attributes")?;
+    }
+    tree.propagate(Propagation::Private)?;
+    Ok(tree)
 }
 
 /// For errors.
@@ -204,28 +288,51 @@ fn namespace_of(mappings: &Mappings, request: &Create) -> anyhow::Result<OwnedFd
     }
 }
 
-/// Puts all mounts into the stage, under their numbers. This process is in a mount namespace of its own by now.
-pub(crate) fn stage(request: &Create, opened: Vec<Option<Detached>>) -> anyhow::Result<()> {
+/// The trees of all mounts: those that were opened, and images, which are mounted here. This process is in a mount namespace
+/// of its own by now.
+pub(crate) fn complete(
+    request: &Create,
+    opened: Vec<Option<Detached>>,
+) -> anyhow::Result<Vec<Detached>> {
+    let mut trees = Vec::with_capacity(opened.len());
     for (number, (mount, opened)) in request.mounts.iter().zip(opened).enumerate() {
-        let at = request.stage.join(number.to_string());
-        let detached = match opened {
+        trees.push(match opened {
             Some(opened) => opened,
             None => image(mount, request, number)
                 .and_then(|image| prepare(&image, mount, request).map(|()| image))
                 .with_context(|| format!("prepare {}", name(mount)))?,
-        };
-        if is_folder(&detached.0)? {
-            std::fs::create_dir(&at)
-        } else {
-            std::fs::File::create(&at).map(drop)
-        }
-        .with_context(|| format!("make {}", at.display()))?;
-        detached.attach(&at)?;
+        });
     }
-    Ok(())
+    Ok(trees)
 }
 
-fn is_folder(of: &OwnedFd) -> anyhow::Result<bool> {
+/// Whether an image has to be mounted somewhere before a part of it can be used.
+pub(crate) fn needs_stage(request: &Create) -> bool {
+    let part = |mount: &Mount| match &mount.source {
+        MountSource::Image { sub_path, .. } => !sub_path.as_os_str().is_empty(),
+        _ => false,
+    };
+    request.mounts.iter().any(part)
+}
+
+/// Puts a tree into the stage, and says where. Whoever enters a user namespace then takes it from there: what the node has
+/// forbidden of it is locked by that (a read-only mount could be made writable otherwise).
+pub(crate) fn put_aside(tree: &Detached, stage: &Path, name: &str) -> anyhow::Result<()> {
+    let at = stage.join(name);
+    if is_folder(tree)? { std::fs::create_dir(&at) } else { std::fs::File::create(&at).map(drop) }
+        .with_context(|| format!("make {}", at.display()))?;
+    tree.attach(&at)
+}
+
+/// Takes a copy of what was put aside.
+pub(crate) fn take_again(stage: &Path, name: &str) -> anyhow::Result<Detached> {
+    let at = stage.join(name);
+    let found = rustix::fs::open(&at, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .with_context(|| format!("open {}", at.display()))?;
+    Detached::of(&found)
+}
+
+fn is_folder(of: impl AsFd) -> anyhow::Result<bool> {
     Ok(beneath::kind(of).context("look at a mount")? == Kind::Folder)
 }
 
@@ -263,58 +370,6 @@ pub(crate) fn mount(context: OwnedFd, attributes: MountAttrFlags) -> anyhow::Res
     rustix::mount::fsconfig_create(&context).context("create the file system")?;
     rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
         .context("mount the file system")
-}
-
-/// Puts the late mounts into the container with this first process, which still waits.
-pub(crate) fn attach_late(request: &Create, pid: i32) -> anyhow::Result<()> {
-    if request.late.is_empty() {
-        return Ok(());
-    }
-    let mut trees = Vec::new();
-    for (number, at) in &request.late {
-        let staged = request.stage.join(number.to_string());
-        let staged = rustix::fs::open(&staged, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-            .context("open a prepared mount")?;
-        trees.push((Detached::of(&staged)?, at.trim_start_matches('/')));
-    }
-    let path = format!("/proc/{pid}/ns/mnt");
-    let namespace = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .with_context(|| format!("open {path}"))?;
-    // In a copy: this process has to stay where its files are.
-    let copy = fork::copy(|_| {
-        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount))
-            .context("enter the mounts of the container")?;
-        let root = beneath::folder(Path::new("/")).context("open the root of the container")?;
-        for (tree, at) in &trees {
-            let target = inside(&root, Path::new(at), true)?;
-            let flags =
-                MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-            rustix::mount::move_mount(&tree.0, "", &target, "", flags)
-                .with_context(|| format!("mount on /{at}"))?;
-        }
-        Ok(())
-    })?;
-    copy.wait()
-}
-
-/// Makes the working folder in what is mounted there, if it is not there.
-pub(crate) fn make_working_dir(request: &Create) -> anyhow::Result<()> {
-    let Some((mount, path)) = &request.working_dir else { return Ok(()) };
-    let at = match mount {
-        Some(number) => request.stage.join(number.to_string()),
-        None => request.overlay.merged.clone(),
-    };
-    let root = rustix::fs::open(&at, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .context("open where the working folder is")?;
-    let path = path.trim_start_matches('/');
-    if rustix::fs::statat(&root, path, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-        return Ok(());
-    }
-    match inside(&root, Path::new(path), true) {
-        // Then the program finds out that it is not there, and says so.
-        Err(error) if error.root_cause().downcast_ref() == Some(&rustix::io::Errno::ROFS) => Ok(()),
-        made => made.map(drop),
-    }
 }
 
 #[cfg(test)]

@@ -1,21 +1,71 @@
-//! What a container's first process may do, set by ourselves once libcontainer has given it everything else: libcontainer
-//! would make the filter of system calls anew for each container.
+//! Who a program runs as and what it may do: the container's first one, and those executed in it later. The only code that
+//! gives rights up.
 //!
-//! Without no_new_privs the filter needs CAP_SYS_ADMIN, so it is loaded while the process has all capabilities, and they
-//! are given up right after. Nothing else runs in between.
+//! Without no_new_privs a filter of system calls needs CAP_SYS_ADMIN, so it is loaded while the process has all
+//! capabilities, and they are given up right after. With it the filter comes last, and forbids nothing of what is done before.
 
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
+use rustix::fs::{Gid, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
-use crate::exec::plan::{Capabilities, capability_set};
 use crate::seccomp::Filter;
+use crate::spec::Process;
+use crate::step::{Failure, Step as _};
 
-/// Rights of a container.
+/// Capabilities in the order of their numbers (`linux/capability.h`).
+const CAPABILITIES: &[&str] = &[
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
+
+/// User, groups, capabilities and filter.
 #[derive(Clone, Debug)]
 pub(crate) struct Rights {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    groups: Vec<u32>,
     bounding: CapabilitySet,
     sets: CapabilitySets,
     ambient: CapabilitySet,
@@ -24,21 +74,17 @@ pub(crate) struct Rights {
 }
 
 impl Rights {
-    /// Takes the rights out of a spec, so that libcontainer leaves them to us. `filters` is where filters are kept.
-    pub(crate) fn take(spec: &mut Value, filters: &Path) -> anyhow::Result<Self> {
-        let process = spec.get_mut("process").and_then(Value::as_object_mut);
-        let process = process.context("the spec has no process")?;
-        // Without them the process would keep all.
-        let Some(capabilities) = process.remove("capabilities") else {
-            bail!("the spec says nothing of capabilities")
-        };
-        let sets: Capabilities =
-            serde_json::from_value(capabilities).context("understand the capabilities")?;
-        let no_new_privileges =
-            process.get("noNewPrivileges").and_then(Value::as_bool).unwrap_or(false);
-        let linux = spec.get_mut("linux").and_then(Value::as_object_mut);
-        let profile = linux.and_then(|linux| linux.remove("seccomp"));
+    /// Those of a container. `filters` is where filters are kept.
+    pub(crate) fn of(
+        process: &Process,
+        seccomp: Option<&RawValue>,
+        filters: &Path,
+    ) -> anyhow::Result<Self> {
+        let sets = &process.capabilities;
         Ok(Self {
+            uid: process.user.uid,
+            gid: process.user.gid,
+            groups: process.user.additional_gids.clone(),
             bounding: capability_set(&sets.bounding)?,
             sets: CapabilitySets {
                 effective: capability_set(&sets.effective)?,
@@ -46,36 +92,50 @@ impl Rights {
                 inheritable: capability_set(&sets.inheritable)?,
             },
             ambient: capability_set(&sets.ambient)?,
-            no_new_privileges,
-            filter: profile.map(|profile| Filter::of(&profile, filters)).transpose()?,
+            no_new_privileges: process.no_new_privileges,
+            filter: seccomp.map(|profile| Filter::of(profile.get(), filters)).transpose()?,
         })
     }
 
-    /// Gives this process these rights and no other. It has its user and groups already, and all capabilities.
-    pub(crate) fn apply(&self) -> anyhow::Result<()> {
-        bound(self.bounding).context("bound the capabilities")?;
-        if !self.no_new_privileges {
+    /// Gives this process these rights and no other. It is root with all capabilities. What is left is [`Rights::close`].
+    pub(crate) fn assume(&self) -> Result<(), Failure> {
+        bound(self.bounding).step("bound the capabilities")?;
+        rustix::thread::set_keep_capabilities(true).step("keep capabilities")?;
+        let groups: Vec<Gid> = self.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+        rustix::thread::set_thread_groups(&groups).step("set the supplementary groups")?;
+        let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
+        rustix::thread::set_thread_res_gid(gid, gid, gid).step("set the group")?;
+        rustix::thread::set_thread_res_uid(uid, uid, uid).step("set the user")?;
+        rustix::thread::set_keep_capabilities(false).step("keep capabilities")?;
+        if self.no_new_privileges {
+            rustix::thread::set_no_new_privs(true).step("set no_new_privs")?;
+        } else {
+            let mut sets = rustix::thread::capabilities(None).step("read capabilities")?;
+            sets.effective = sets.permitted;
+            rustix::thread::set_capabilities(None, sets).step("raise capabilities")?;
             self.load()?;
         }
-        rustix::thread::clear_ambient_capability_set().context("clear ambient capabilities")?;
-        rustix::thread::set_capabilities(None, self.sets).context("set capabilities")?;
+        rustix::thread::clear_ambient_capability_set().step("clear ambient capabilities")?;
+        rustix::thread::set_capabilities(None, self.sets).step("set capabilities")?;
         for capability in self.ambient.iter() {
             rustix::thread::configure_capability_in_ambient_set(capability, true)
-                .context("set ambient capabilities")?;
-        }
-        if self.no_new_privileges {
-            self.load()?;
+                .step("set ambient capabilities")?;
         }
         Ok(())
     }
 
-    fn load(&self) -> anyhow::Result<()> {
-        self.filter.as_ref().map_or(Ok(()), Filter::load).context("load the seccomp filter")
+    /// The last thing before the program, when it can be: the filter that needs no capability.
+    pub(crate) fn close(&self) -> Result<(), Failure> {
+        if self.no_new_privileges { self.load() } else { Ok(()) }
+    }
+
+    fn load(&self) -> Result<(), Failure> {
+        self.filter.as_ref().map_or(Ok(()), Filter::load).step("load the seccomp filter")
     }
 }
 
 /// Takes every capability but these out of what this process and its programs can ever have.
-pub(crate) fn bound(capabilities: CapabilitySet) -> rustix::io::Result<()> {
+fn bound(capabilities: CapabilitySet) -> rustix::io::Result<()> {
     for bit in 0..u64::BITS {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
         if capabilities.contains(capability) {
@@ -88,6 +148,17 @@ pub(crate) fn bound(capabilities: CapabilitySet) -> rustix::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Capabilities by their names.
+fn capability_set(names: &[String]) -> anyhow::Result<CapabilitySet> {
+    let mut bits = 0;
+    for name in names {
+        let known = name.strip_prefix("CAP_").unwrap_or(name);
+        let number = CAPABILITIES.iter().position(|capability| *capability == known);
+        bits |= 1_u64 << number.with_context(|| format!("unknown capability {name}"))?;
+    }
+    Ok(CapabilitySet::from_bits_retain(bits))
 }
 
 #[cfg(test)]

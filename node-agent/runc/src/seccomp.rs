@@ -10,13 +10,10 @@ use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
-use libcontainer::oci_spec::runtime::{
-    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag,
-    LinuxSeccompOperator, LinuxSyscall,
-};
 use libseccomp::{
     ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall,
 };
+use serde::Deserialize;
 
 /// Filters that are kept: profiles of operators are few, and containers that come and go must not fill the memory.
 const KEPT_MAX: usize = 64;
@@ -26,6 +23,42 @@ const INSTRUCTION_LENGTH: usize = 8;
 
 /// The kernel's own limit of instructions.
 const INSTRUCTIONS_MAX: usize = 4096;
+
+/// A profile, as the agent writes it. What is not known here is an error: a listener, say, who nobody is.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Profile {
+    default_action: String,
+    default_errno_ret: Option<u32>,
+    #[serde(default)]
+    architectures: Vec<String>,
+    #[serde(default)]
+    flags: Vec<String>,
+    #[serde(default)]
+    syscalls: Vec<Rule>,
+}
+
+/// What happens with some calls.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Rule {
+    names: Vec<String>,
+    action: String,
+    errno_ret: Option<u32>,
+    #[serde(default)]
+    args: Vec<Argument>,
+}
+
+/// What an argument is compared with. `value` and `value_two` of a masked comparison come from the agent as value and mask.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Argument {
+    index: u32,
+    value: u64,
+    #[serde(default)]
+    value_two: u64,
+    op: String,
+}
 
 /// A filter, ready to be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,19 +71,17 @@ pub(crate) struct Filter {
 
 impl Filter {
     /// The filter of this profile, which is JSON of the OCI form: the one kept in `folder`, or a new one, which is kept there.
-    pub(crate) fn of(profile: &serde_json::Value, folder: &Path) -> anyhow::Result<Self> {
-        let text = profile.to_string();
+    pub(crate) fn of(text: &str, folder: &Path) -> anyhow::Result<Self> {
         let mut hasher = std::hash::DefaultHasher::new();
         text.hash(&mut hasher);
         let path = folder.join(format!("{:016x}", hasher.finish()));
-        if let Some(kept) = std::fs::read(&path).ok().and_then(|bytes| Self::decode(&bytes, &text))
-        {
+        if let Some(kept) = std::fs::read(&path).ok().and_then(|bytes| Self::decode(&bytes, text)) {
             return Ok(kept);
         }
-        let profile = serde_json::from_str(&text).context("understand the seccomp profile")?;
+        let profile = serde_json::from_str(text).context("understand the seccomp profile")?;
         let made = Self::make(&profile).context("make the filter of system calls")?;
         // One that cannot be kept is made again the next time.
-        let _ = made.keep(&path, &text);
+        let _ = made.keep(&path, text);
         Ok(made)
     }
 
@@ -115,20 +146,24 @@ impl Filter {
         Ok(())
     }
 
-    fn make(profile: &LinuxSeccomp) -> anyhow::Result<Self> {
-        let default = action(profile.default_action(), profile.default_errno_ret())?;
+    fn make(profile: &Profile) -> anyhow::Result<Self> {
+        let default = action(&profile.default_action, profile.default_errno_ret)?;
         let mut context = ScmpFilterContext::new(default)?;
-        for arch in profile.architectures().iter().flatten() {
-            context.add_arch(architecture(*arch)?)?;
+        // A tree instead of a list of all calls. When it is loaded the kernel runs the filter once for each call that there
+        // is, to know those that are always allowed: with a list that takes longer than all else that a container needs.
+        context.set_ctl_optimize(2)?;
+        for name in &profile.architectures {
+            let arch: ScmpArch = name.parse().with_context(|| format!("architecture {name}"))?;
+            context.add_arch(arch)?;
         }
-        for rule in profile.syscalls().iter().flatten() {
+        for rule in &profile.syscalls {
             add(&mut context, default, rule)?;
         }
         let program = export(&context)?;
         let count = program.len() / INSTRUCTION_LENGTH;
         ensure!((1..=INSTRUCTIONS_MAX).contains(&count), "the filter has {count} instructions");
-        let flags = profile.flags().iter().flatten();
-        Ok(Self { flags: flags.fold(0, |all, flag| all | number(*flag)), program })
+        let flags = profile.flags.iter().try_fold(0, |all, name| anyhow::Ok(all | flag(name)?));
+        Ok(Self { flags: flags?, program })
     }
 }
 
@@ -145,20 +180,15 @@ fn export(context: &ScmpFilterContext) -> anyhow::Result<Vec<u8>> {
 }
 
 /// One rule of a profile, with what the same as what happens anyway left out: libseccomp refuses that.
-fn add(
-    context: &mut ScmpFilterContext,
-    default: ScmpAction,
-    rule: &LinuxSyscall,
-) -> anyhow::Result<()> {
-    let action = action(rule.action(), rule.errno_ret())?;
+fn add(context: &mut ScmpFilterContext, default: ScmpAction, rule: &Rule) -> anyhow::Result<()> {
+    let action = action(&rule.action, rule.errno_ret)?;
     if action == default {
         return Ok(());
     }
-    let arguments: Vec<&LinuxSeccompArg> = rule.args().iter().flatten().collect();
-    let indices: BTreeSet<usize> = arguments.iter().map(|argument| argument.index()).collect();
+    let indices: BTreeSet<u32> = rule.args.iter().map(|argument| argument.index).collect();
     let compared: Vec<ScmpArgCompare> =
-        arguments.iter().map(|argument| compare(argument)).collect::<anyhow::Result<_>>()?;
-    for name in rule.names() {
+        rule.args.iter().map(compare).collect::<anyhow::Result<_>>()?;
+    for name in &rule.names {
         // A call that this architecture, or this libseccomp, does not know cannot be made by that name.
         let Ok(call) = ScmpSyscall::from_name(name) else { continue };
         if indices.len() < compared.len() {
@@ -175,58 +205,45 @@ fn add(
     Ok(())
 }
 
-/// The agent has already put `value` and `valueTwo` of a masked comparison the way libcontainer reads them: the mask in
-/// `valueTwo`.
-fn compare(argument: &LinuxSeccompArg) -> anyhow::Result<ScmpArgCompare> {
-    let operator = match argument.op() {
-        LinuxSeccompOperator::ScmpCmpNe => ScmpCompareOp::NotEqual,
-        LinuxSeccompOperator::ScmpCmpLt => ScmpCompareOp::Less,
-        LinuxSeccompOperator::ScmpCmpLe => ScmpCompareOp::LessOrEqual,
-        LinuxSeccompOperator::ScmpCmpEq => ScmpCompareOp::Equal,
-        LinuxSeccompOperator::ScmpCmpGe => ScmpCompareOp::GreaterEqual,
-        LinuxSeccompOperator::ScmpCmpGt => ScmpCompareOp::Greater,
-        LinuxSeccompOperator::ScmpCmpMaskedEq => {
-            ScmpCompareOp::MaskedEqual(argument.value_two().unwrap_or(0))
-        }
+fn compare(argument: &Argument) -> anyhow::Result<ScmpArgCompare> {
+    let operator = match argument.op.as_str() {
+        "SCMP_CMP_NE" => ScmpCompareOp::NotEqual,
+        "SCMP_CMP_LT" => ScmpCompareOp::Less,
+        "SCMP_CMP_LE" => ScmpCompareOp::LessOrEqual,
+        "SCMP_CMP_EQ" => ScmpCompareOp::Equal,
+        "SCMP_CMP_GE" => ScmpCompareOp::GreaterEqual,
+        "SCMP_CMP_GT" => ScmpCompareOp::Greater,
+        "SCMP_CMP_MASKED_EQ" => ScmpCompareOp::MaskedEqual(argument.value_two),
+        operator => bail!("comparison {operator:?}"),
     };
-    let index = u32::try_from(argument.index()).context("number of an argument")?;
-    Ok(ScmpArgCompare::new(index, operator, argument.value()))
+    Ok(ScmpArgCompare::new(argument.index, operator, argument.value))
 }
 
-fn action(action: LinuxSeccompAction, errno: Option<u32>) -> anyhow::Result<ScmpAction> {
+fn action(name: &str, errno: Option<u32>) -> anyhow::Result<ScmpAction> {
     let errno = errno.map_or(Ok(libc::EPERM), i32::try_from).context("error number")?;
-    Ok(match action {
-        LinuxSeccompAction::ScmpActKill | LinuxSeccompAction::ScmpActKillThread => {
-            ScmpAction::KillThread
-        }
-        LinuxSeccompAction::ScmpActKillProcess => ScmpAction::KillProcess,
-        LinuxSeccompAction::ScmpActTrap => ScmpAction::Trap,
-        LinuxSeccompAction::ScmpActErrno => ScmpAction::Errno(errno),
-        LinuxSeccompAction::ScmpActTrace => {
-            ScmpAction::Trace(errno.try_into().context("number for the tracer")?)
-        }
-        LinuxSeccompAction::ScmpActAllow => ScmpAction::Allow,
-        LinuxSeccompAction::ScmpActLog => ScmpAction::Log,
-        LinuxSeccompAction::ScmpActNotify => bail!("nobody listens to a filter that notifies"),
+    Ok(match name {
+        "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => ScmpAction::KillThread,
+        "SCMP_ACT_KILL_PROCESS" => ScmpAction::KillProcess,
+        "SCMP_ACT_TRAP" => ScmpAction::Trap,
+        "SCMP_ACT_ERRNO" => ScmpAction::Errno(errno),
+        "SCMP_ACT_TRACE" => ScmpAction::Trace(errno.try_into().context("number for the tracer")?),
+        "SCMP_ACT_ALLOW" => ScmpAction::Allow,
+        "SCMP_ACT_LOG" => ScmpAction::Log,
+        "SCMP_ACT_NOTIFY" => bail!("nobody listens to a filter that notifies"),
+        action => bail!("action {action:?}"),
     })
 }
 
-fn number(flag: LinuxSeccompFilterFlag) -> u32 {
-    // linux/seccomp.h
-    match flag {
-        LinuxSeccompFilterFlag::SeccompFilterFlagTsync => 1,
-        LinuxSeccompFilterFlag::SeccompFilterFlagLog => 1 << 1,
-        LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => 1 << 2,
+/// Flags of seccomp(2), by their names in `linux/seccomp.h`.
+fn flag(name: &str) -> anyhow::Result<u32> {
+    Ok(match name {
+        "SECCOMP_FILTER_FLAG_TSYNC" => 1,
+        "SECCOMP_FILTER_FLAG_LOG" => 1 << 1,
+        "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => 1 << 2,
         // Means something only with a listener, and the kernel refuses it without.
-        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => 0,
-    }
-}
-
-/// libseccomp knows architectures by the name that the OCI form has them by.
-fn architecture(arch: Arch) -> anyhow::Result<ScmpArch> {
-    let name = serde_json::to_value(arch).context("name of an architecture")?;
-    let name = name.as_str().context("name of an architecture")?;
-    name.parse().with_context(|| format!("architecture {name}"))
+        "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => 0,
+        flag => bail!("flag {flag:?}"),
+    })
 }
 
 #[cfg(test)]

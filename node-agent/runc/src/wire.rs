@@ -39,7 +39,7 @@ pub(crate) fn receive() -> anyhow::Result<(OwnedFd, Request, Vec<OwnedFd>)> {
     }
     let request = serde_json::from_slice(bytes.get(..received.bytes).unwrap_or_default())
         .context("understand the request")?;
-    // libcontainer closes the descriptors it is given even when they are 0 to 2, so ours must not be among them.
+    // What is opened from here on must not be one of 0 to 2, which a new process gets others in place of.
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .context("open /dev/null")?;
     rustix::stdio::dup2_stdin(&null).context("dup2 stdin")?;

@@ -3,6 +3,7 @@
 //! Layout: `<root>/pods/<sandbox key>/<container id>`, or wherever the caller of a sandbox wants its parent. Limits are
 //! written before a process enters, so that there is no moment without them.
 
+mod changes;
 mod settings;
 
 pub(crate) use settings::{Settings, settings};
@@ -227,6 +228,11 @@ impl Cgroup {
     /// Whether a process is in it or below.
     pub(crate) fn is_populated(&self) -> bool {
         self.flag("cgroup.events", "populated").unwrap_or(0) != 0
+    }
+
+    /// Where the kernel tells that its last process has ended; `None` when it is not there.
+    pub(crate) fn changes(&self) -> std::io::Result<Option<changes::Changes>> {
+        changes::Changes::open(&self.path.join("cgroup.events"))
     }
 
     /// Removes it and what is below, deepest first: a container may have made cgroups of its own. It must be empty of

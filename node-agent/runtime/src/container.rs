@@ -6,21 +6,24 @@
 //! 3. `ingot-runc` builds the container; its first process waits;
 //! 4. PID 1 watches that process;
 //! 5. record: "run ID is process P"; from here on the run counts;
-//! 6. a connection to the waiting process starts the program; doing it again does nothing.
+//! 6. a byte in the pipe that the waiting process reads starts the program; doing it again does nothing.
 
 mod accounts;
 mod io;
 mod prepare;
 
 pub(crate) use io::{Io, Stream, pipe_name};
+pub(crate) use prepare::filters;
 
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ingot_images::Image;
 use ingot_linux::process::Pidfd;
-use ingot_runc_api::{EXECUTED_FIFO, Reply, Request};
+use ingot_runc_api::{EXECUTED_FIFO, Reply, Request, START_FIFO};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 
@@ -131,8 +134,6 @@ pub(crate) struct RunPaths {
     pub(crate) run: PathBuf,
     /// Its writable layer.
     pub(crate) var: PathBuf,
-    /// What libcontainer keeps.
-    pub(crate) state: PathBuf,
 }
 
 impl RunPaths {
@@ -141,7 +142,6 @@ impl RunPaths {
         Self {
             run: paths.run.join("containers").join(id),
             var: paths.var.join("containers").join(id),
-            state: paths.run.join("runc").join(id),
         }
     }
 }
@@ -200,7 +200,7 @@ pub(crate) async fn build_with(
         mounted: mounted.into_iter().map(|(name, image)| (name, image.layers.clone())).collect(),
         cgroup: pod_cgroup.of_container(id),
     };
-    // libcontainer removes the cgroup when it fails, and with it the count; the pod's count includes it and stays.
+    // The pod's count includes the container's.
     let killed = |cgroup: &Cgroup| cgroup.flag("memory.events", "oom_kill").unwrap_or(0);
     let killed_before = killed(&pod_cgroup);
     let program = context.paths().runc.clone();
@@ -241,18 +241,25 @@ pub(crate) fn stop_signal(config: &ContainerConfig, image: &Image) -> i32 {
 /// Longest time from the order to execute the program until it is. It may lie on a slow disk.
 const EXECUTE_LIMIT: Duration = Duration::from_secs(30);
 
+/// For open(2) of a pipe: do not wait for a reader, and the error when there is none.
+const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+const NO_READER: i32 = rustix::io::Errno::NXIO.raw_os_error();
+
 /// Longest reason that is read.
 const REASON_LENGTH_MAX: u64 = 4096;
 
 /// Step 6. A process that does not wait any more was started before.
 pub(crate) async fn start(context: &Context, id: &str) -> Result<(), ContainerError> {
-    use std::io::ErrorKind::{ConnectionRefused, NotFound};
-    let RunPaths { run, state, .. } = RunPaths::new(context, id);
+    let bundle = RunPaths::new(context, id).run.join("bundle");
     // Before the order is given, so that nothing said is missed.
-    let said = pipe::OpenOptions::new().open_receiver(run.join("bundle").join(EXECUTED_FIFO));
-    match tokio::net::UnixStream::connect(&state.join("notify.sock")).await {
-        Ok(_connection) => {}
-        Err(e) if matches!(e.kind(), ConnectionRefused | NotFound) => return Ok(()),
+    let said = pipe::OpenOptions::new().open_receiver(bundle.join(EXECUTED_FIFO));
+    let mut order = std::fs::OpenOptions::new();
+    // Nobody has it open for reading when the program was executed, or its process has ended.
+    let order = order.write(true).custom_flags(NONBLOCK).open(bundle.join(START_FIFO));
+    match order.and_then(|mut order| order.write_all(b".")) {
+        Ok(()) => {}
+        Err(e) if e.raw_os_error() == Some(NO_READER) => return Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(ContainerError::Start(e)),
     }
     match said {
@@ -342,9 +349,9 @@ pub(crate) async fn release(context: &Context, id: &str) -> Result<(), Container
 /// Removes everything of a run, in whatever state it was left. Nothing of it is there afterwards, or it is an error.
 pub(crate) async fn remove(context: &Context, id: &str) -> Result<(), ContainerError> {
     release(context, id).await?;
-    let RunPaths { run, var, state } = RunPaths::new(context, id);
+    let RunPaths { run, var } = RunPaths::new(context, id);
     let removed = tokio::task::spawn_blocking(move || {
-        [state, var, run].iter().try_for_each(|path| sandbox::remove_folder(path))
+        [var, run].iter().try_for_each(|path| sandbox::remove_folder(path))
     });
     removed.await.map_err(|_| ContainerError::Ending)?.map_err(ContainerError::Remove)
 }

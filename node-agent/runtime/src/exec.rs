@@ -23,7 +23,7 @@ use ingot_linux::{pipe, pty};
 use ingot_runc_api::{Created, Reply, Request, Stdio};
 use tokio::sync::{Semaphore, oneshot, watch};
 
-use crate::container::RunPaths;
+use crate::container::{self, RunPaths};
 use crate::context::Context;
 use crate::io::{Input, Output};
 use crate::pid1::{Pid1, Pid1Error};
@@ -231,6 +231,7 @@ async fn begin(
     let (pid, start_time) = target.process;
     let request = Request::Exec(ingot_runc_api::Exec {
         bundle: run.join("bundle"),
+        filters: container::filters(context),
         process: Created { pid, start_time },
         cgroup: target.cgroup.clone(),
         command: spec.command.clone(),

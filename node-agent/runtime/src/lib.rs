@@ -1,7 +1,7 @@
 //! The pod engine: takes a list of pods that should run and keeps them running, through any restart of the agent.
 //!
-//! It must not know protobuf, YAML or who asks; it is not allowed to be the parent of a container, and it never calls
-//! `libcontainer` itself (`ingot-runc` does, one process per container, and leaves).
+//! It must not know protobuf, YAML or who asks; it is not allowed to be the parent of a container, and it never makes
+//! a container's process itself (`ingot-runc` does, one process per container, and leaves).
 //!
 //! - [`Engine`] is the only door. One task per pod does the work; readers get immutable snapshots.
 //! - [`Pid1`] is the only code that may ask PID 1 for anything.

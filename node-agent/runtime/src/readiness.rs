@@ -12,3 +12,9 @@ pub(crate) fn register(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     )]
     AsyncFd::new(fd)
 }
+
+/// The same for a file that the kernel marks when what it says has changed.
+pub(crate) fn register_priority(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    #[expect(deprecated, reason = "as above")]
+    AsyncFd::with_interest(fd, tokio::io::Interest::PRIORITY)
+}

@@ -287,6 +287,10 @@ pub(crate) async fn withdraw(lock: &Path) -> Result<(), SandboxError> {
 /// Waits until the killed processes of a cgroup are gone.
 pub(crate) async fn wait_until_empty(cgroup: &Cgroup) -> Result<(), SandboxError> {
     let empty = async {
+        if let Ok(Some(changes)) = cgroup.changes() {
+            // What is not told in this way is looked for below.
+            let _ = changes.until_empty().await;
+        }
         while cgroup.is_populated() {
             tokio::time::sleep(POLL).await;
         }

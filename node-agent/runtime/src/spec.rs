@@ -1,6 +1,6 @@
 //! The OCI spec of a container: a pure function of sandbox, container, image and a few paths. No I/O.
 //!
-//! It works around what `libcontainer` 0.7 does differently from runc, each place says how.
+//! The helper refuses what it does not know, so a field that is new here is new there, too.
 
 mod capabilities;
 mod mounts;
@@ -33,8 +33,7 @@ pub(crate) struct Input<'a> {
     pub(crate) user: &'a User,
     /// Absolute path of the root file system.
     pub(crate) rootfs: &'a Path,
-    /// Path of the cgroup from the root of the hierarchy, with the leading slash: a relative one makes libcontainer
-    /// talk to systemd.
+    /// Path of the cgroup from the root of the hierarchy, with the leading slash.
     pub(crate) cgroup: &'a str,
     /// Folder with the pinned namespaces.
     pub(crate) namespaces: &'a Path,
@@ -144,8 +143,6 @@ pub(crate) struct Described {
     pub(crate) environment: Environment,
     /// Mounts for the helper.
     pub(crate) mounts: Mounts,
-    /// Where the program starts.
-    pub(crate) working_dir: String,
 }
 
 /// Describes a container.
@@ -188,8 +185,7 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Described, SpecError> {
         "mounts": mounts.spec,
         "linux": linux,
     });
-    let working_dir = process::working_dir(input)?;
-    Ok(Described { spec, environment, mounts, working_dir })
+    Ok(Described { spec, environment, mounts })
 }
 
 /// Every id that the program starts with must be one that its user namespace has.

@@ -7,13 +7,14 @@
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
-use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::fs::Mode;
 use rustix::process::Signal;
-use rustix::thread::{CapabilitySets, ThreadNameSpaceType};
+use rustix::thread::ThreadNameSpaceType;
 
 use super::plan::Plan;
 use super::target::Target;
-use crate::rights;
+use crate::init::set_apparmor;
+use crate::step::{Failure, Step as _};
 
 /// What the program's own failures are called; the helper makes an exit code of it.
 pub(super) const EXECUTE: &str = "execute the program";
@@ -26,19 +27,6 @@ pub(super) struct Descriptors {
     pub(super) terminal: bool,
     /// Takes the reason of a failure; closed by the kernel when the program begins.
     pub(super) failure: OwnedFd,
-}
-
-/// The step that failed, and why.
-struct Failure(&'static str, io::Error);
-
-trait Step<T> {
-    fn step(self, name: &'static str) -> Result<T, Failure>;
-}
-
-impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
-    fn step(self, name: &'static str) -> Result<T, Failure> {
-        self.map_err(|error| Failure(name, error.into()))
-    }
 }
 
 /// Becomes the program. Returns the exit status when that fails, after saying why.
@@ -83,7 +71,7 @@ fn become_program(
         rustix::process::ioctl_tiocsctty(std::io::stdin()).step("take the controlling terminal")?;
     }
     if let Some(profile) = &plan.apparmor {
-        set_apparmor(target, profile).step("set the AppArmor profile")?;
+        set_apparmor(&target.proc, profile).step("set the AppArmor profile")?;
     }
     // Nothing but the way to tell of a failure stays open from here on: a working folder, or a program, given as
     // /proc/self/fd/N must find nothing (CVE-2024-21626).
@@ -92,7 +80,9 @@ fn become_program(
         .step("close descriptors")?;
     // A folder may be open to root only, or to the user only (a network file system): either is good.
     let entered = enter_working_folder(plan);
-    set_credentials(plan)?;
+    plan.rights.assume()?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .step("follow the helper")?;
     if entered.is_err() {
         enter_working_folder(plan).step("enter the working folder")?;
     }
@@ -100,20 +90,8 @@ fn become_program(
     for (resource, limit) in &plan.limits {
         rustix::process::setrlimit(*resource, *limit).step("set a limit")?;
     }
-    if plan.no_new_privileges {
-        load_seccomp(plan)?;
-    }
+    plan.rights.close()?;
     execute(plan)
-}
-
-/// Through the node's /proc: what the container has there may be anything.
-fn set_apparmor(target: &Target, profile: &str) -> io::Result<()> {
-    let open = |path: &str| {
-        rustix::fs::openat(&target.proc, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
-    };
-    let file = open("thread-self/attr/apparmor/exec").or_else(|_| open("thread-self/attr/exec"))?;
-    rustix::io::write(&file, format!("exec {profile}").as_bytes())?;
-    Ok(())
 }
 
 fn enter_working_folder(plan: &Plan) -> io::Result<()> {
@@ -124,50 +102,6 @@ fn enter_working_folder(plan: &Plan) -> io::Result<()> {
         Ok(())
     } else {
         Err(rustix::io::Errno::PERM.into())
-    }
-}
-
-/// User, groups and capabilities of the container; and the system call filter, when no_new_privs does not allow to load it
-/// later.
-fn set_credentials(plan: &Plan) -> Result<(), Failure> {
-    rights::bound(plan.bounding).step("bound the capabilities")?;
-    rustix::thread::set_keep_capabilities(true).step("keep capabilities")?;
-    let groups: Vec<Gid> = plan.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
-    rustix::thread::set_thread_groups(&groups).step("set the supplementary groups")?;
-    let (uid, gid) = (Uid::from_raw(plan.uid), Gid::from_raw(plan.gid));
-    rustix::thread::set_thread_res_gid(gid, gid, gid).step("set the group")?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid).step("set the user")?;
-    rustix::thread::set_keep_capabilities(false).step("keep capabilities")?;
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-        .step("follow the helper")?;
-    if plan.no_new_privileges {
-        rustix::thread::set_no_new_privs(true).step("set no_new_privs")?;
-    } else {
-        let mut sets = rustix::thread::capabilities(None).step("read capabilities")?;
-        sets.effective = sets.permitted;
-        rustix::thread::set_capabilities(None, sets).step("raise capabilities")?;
-        load_seccomp(plan)?;
-    }
-    let _ = rustix::thread::clear_ambient_capability_set();
-    let sets = CapabilitySets {
-        effective: plan.effective,
-        permitted: plan.permitted,
-        inheritable: plan.inheritable,
-    };
-    rustix::thread::set_capabilities(None, sets).step("set capabilities")?;
-    for capability in plan.ambient.iter() {
-        rustix::thread::configure_capability_in_ambient_set(capability, true)
-            .step("set ambient capabilities")?;
-    }
-    Ok(())
-}
-
-fn load_seccomp(plan: &Plan) -> Result<(), Failure> {
-    let Some(profile) = &plan.seccomp else { return Ok(()) };
-    match libcontainer::seccomp::initialize_seccomp(profile) {
-        Ok(_) => Ok(()),
-        // Its error has no number, and the chain would not fit through the pipe.
-        Err(_) => Err(Failure("load the seccomp filter", io::ErrorKind::InvalidInput.into())),
     }
 }
 

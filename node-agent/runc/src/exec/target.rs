@@ -170,6 +170,7 @@ mod tests {
         let pid = i32::try_from(std::process::id()).expect("pid");
         let request = Exec {
             bundle: "/".into(),
+            filters: "/".into(),
             process: ingot_runc_api::Created { pid, start_time: 1 },
             cgroup: "/".into(),
             command: Vec::new(),

@@ -110,8 +110,7 @@ pub(super) fn prepare(work: &Work) -> Result<(Create, User), ContainerError> {
     let rules = nodes.iter().map(Node::rule).collect();
     let request = Create {
         id: work.id.clone(),
-        state_root: context.paths().run.join("runc"),
-        filters: context.paths().run.join("filters"),
+        filters: filters(context),
         lock,
         created: folders.run.join("created.json"),
         overlay: Overlay {
@@ -121,7 +120,6 @@ pub(super) fn prepare(work: &Work) -> Result<(Create, User), ContainerError> {
             merged: folders.rootfs,
         },
         stage: folders.stage,
-        working_dir: place_of(&described),
         late: described.mounts.late,
         mounts: described.mounts.staged,
         bundle: folders.bundle,
@@ -131,6 +129,11 @@ pub(super) fn prepare(work: &Work) -> Result<(Create, User), ContainerError> {
         stdio,
     };
     Ok((request, user))
+}
+
+/// Folder in which the helper keeps filters of system calls.
+pub(crate) fn filters(context: &Context) -> PathBuf {
+    context.paths().run.join("filters")
 }
 
 fn find_user(work: &Work, config: &ContainerConfig) -> Result<User, ContainerError> {
@@ -250,27 +253,6 @@ fn apparmor_profile(config: &ContainerConfig) -> Result<Option<&str>, ContainerE
         return Err(refused("it is not loaded"));
     }
     Ok(Some(profile))
-}
-
-/// Where the working folder has to be made, when it is not there: number of the mount that it is in, and its path in it.
-fn place_of(described: &Described) -> Option<(Option<usize>, String)> {
-    let folder = &described.working_dir;
-    if folder == "/" {
-        return None;
-    }
-    let inside = |at: &str| match folder.strip_prefix(at) {
-        Some("") => Some(String::new()),
-        Some(rest) => rest.strip_prefix('/').map(str::to_owned),
-        None => None,
-    };
-    // The last one that fits is the one that is on top: longer paths come later.
-    let mounts = described.mounts.destinations.iter().enumerate().rev();
-    let mut found = mounts.filter_map(|(number, at)| Some((Some(number), inside(at)?)));
-    match found.next() {
-        Some((_, rest)) if rest.is_empty() => None,
-        Some(found) => Some(found),
-        None => Some((None, folder.clone())),
-    }
 }
 
 /// The environment with a zero byte behind each variable.

@@ -13,8 +13,6 @@ pub(crate) struct Mounts {
     pub(super) spec: Vec<Value>,
     /// For the helper, in the order of their numbers.
     pub(crate) staged: Vec<api::Mount>,
-    /// Where each of those appears.
-    pub(crate) destinations: Vec<String>,
     /// Those that the helper puts in place itself: number and place.
     pub(crate) late: Vec<(usize, String)>,
     /// One of them makes mounts of the container appear on the node.
@@ -109,7 +107,7 @@ fn add(
     };
     let number = mounts.staged.len();
     if path == "/dev" {
-        // libcontainer makes its nodes and links in what it finds there: that must be the container's own.
+        // The helper makes its nodes and links in what it mounts there: that must be the container's own.
         mounts.late.push((number, path.clone()));
     } else {
         mounts.spec.push(json!({
@@ -131,7 +129,6 @@ fn add(
         },
         mappings: mount.id_mapping.as_ref().map(mappings),
     });
-    mounts.destinations.push(path);
     Ok(())
 }
 

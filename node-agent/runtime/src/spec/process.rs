@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::capabilities::Capabilities;
 use super::{Input, SpecError};
 
-/// What a program finds when neither image nor container sets it. `libcontainer` refuses a container without PATH.
+/// What a program finds when neither image nor container sets it.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Files a process may have open: systemd's hard default, so that programs that close all of them stay quick.
@@ -49,7 +49,6 @@ pub(super) fn build(
     if let Some(score) = input.config.resources.oom_score_adj {
         process["oomScoreAdj"] = json!(score.clamp(-1000, 1000));
     }
-    // Present only when true: libcontainer takes a `false` for "set", and then fails to load the seccomp filter.
     if security.no_new_privileges {
         process["noNewPrivileges"] = Value::Bool(true);
     }
@@ -63,7 +62,7 @@ pub(super) fn build(
 ///
 /// # Errors
 /// When it is not absolute, or names a descriptor (CVE-2024-21626).
-pub(crate) fn working_dir(input: &Input<'_>) -> Result<String, SpecError> {
+fn working_dir(input: &Input<'_>) -> Result<String, SpecError> {
     let chosen = [&input.config.working_dir, &input.image.working_dir];
     let chosen = chosen.into_iter().find(|dir| !dir.is_empty());
     let Some(folder) = chosen else { return Ok("/".to_owned()) };

@@ -438,8 +438,8 @@ pub(super) fn profile(capabilities: &[String]) -> Value {
         rules.push(json!({"names": names, "action": "SCMP_ACT_ALLOW"}));
     }
     if !has("CAP_SYS_ADMIN") {
-        // The OCI spec has the mask in `value` and what is compared in `valueTwo`; libcontainer 0.7 reads them the other
-        // way round, and with the order of the spec no container could ever fork.
+        // The OCI spec has the mask in `value` and what is compared in `valueTwo`; the helper reads them the other way
+        // round, and with the order of the spec no container could ever fork.
         let mask = Some(CLONE_NAMESPACE_FLAGS);
         rules.push(allow_if("clone", 0, 0, mask, "SCMP_CMP_MASKED_EQ"));
         // Its flags are behind a pointer that a filter cannot follow; with "no such call" every libc takes clone.

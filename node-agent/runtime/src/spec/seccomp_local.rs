@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::SpecError;
 
-/// What libcontainer is told of a profile with this text.
+/// What the helper is told of a profile with this text.
 ///
 /// # Errors
 /// When it is not a profile, or wants a listener, which nobody here is.
@@ -53,7 +53,7 @@ fn rule(rule: &Value) -> Option<Value> {
     Some(Value::Object(result))
 }
 
-/// libcontainer 0.7 reads mask and value of a masked comparison the other way round than the OCI spec has them.
+/// The helper reads value and mask of a masked comparison in the order of the kernel, the OCI spec has the mask first.
 fn argument(argument: &Value) -> Option<Value> {
     let mut argument = argument.as_object()?.clone();
     if argument.get("op")? == "SCMP_CMP_MASKED_EQ" {

@@ -15,7 +15,7 @@ pub(crate) struct User {
     pub(crate) gid: u32,
     /// All groups, the first one too: without it a program that drops its group keeps less than it should (CVE-2022-2995).
     pub(crate) groups: Vec<u32>,
-    /// Always known: without HOME libcontainer asks libc, which loads NSS modules out of the image.
+    /// Always known: nobody may have to ask libc, which would load NSS modules out of the image.
     pub(crate) home: String,
 }
 
