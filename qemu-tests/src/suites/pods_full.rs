@@ -37,6 +37,9 @@ pub(super) async fn run(node: &mut SharedNode<'_>, report: &Report) {
     report.check("last words are told", machine, last_words).await;
     report.check("a pod past its deadline has failed", machine, deadline).await;
     report.check("a pod that fills its emptyDir is evicted", machine, eviction).await;
+    let name =
+        "a pod is evicted for what a container writes beyond its limit, or all beyond theirs";
+    report.check(name, machine, too_much_disk).await;
     report.check("users and groups are those of the pod", machine, identity).await;
     report.check("root of a pod with ids of its own is nobody", machine, user_namespace).await;
     report.check("a hostPath of the wrong type is named", machine, wrong_host_path).await;
@@ -171,6 +174,31 @@ fn pods_that_end() -> Vec<String> {
                 "name: other, args: [sleep]",
             ],
             "volumes: [{name: data, emptyDir: {sizeLimit: 1Mi}}]",
+        ),
+        pod(
+            "layered",
+            &[
+                "name: main, args: [keep, /file, \"3\"], resources: {limits: {ephemeral-storage: 2Mi}}",
+                "name: other, args: [sleep], resources: {limits: {ephemeral-storage: 50Mi}}",
+            ],
+            "",
+        ),
+        pod(
+            "together",
+            &[
+                "name: main, args: [keep, /data/file, \"5\"], volumeMounts: [{name: data, mountPath: /data}], \
+                 resources: {limits: {ephemeral-storage: 2Mi}}",
+                "name: other, args: [sleep], resources: {limits: {ephemeral-storage: 2Mi}}",
+            ],
+            "volumes: [{name: data, emptyDir: {}}]",
+        ),
+        pod(
+            "modest",
+            &[
+                "name: main, args: [keep, /file, \"1\"], resources: {limits: {ephemeral-storage: 2Mi}}",
+                "name: other, args: [keep, /file, \"3\"]",
+            ],
+            "",
         ),
     ]
 }
@@ -330,6 +358,21 @@ async fn eviction(machine: &mut Machine) -> anyhow::Result<()> {
     let ended = |pod: &Pod| pod.phase == "Failed" && pod.containers.iter().all(|c| c.pid == 0);
     let pod = until_pod(machine, "greedy", "to be evicted", ended).await?;
     ensure!(pod.reason == "Evicted" && pod.message.contains("\"data\""), "{pod:?}");
+    Ok(())
+}
+
+async fn too_much_disk(machine: &mut Machine) -> anyhow::Result<()> {
+    let ended = |pod: &Pod| pod.phase == "Failed" && pod.containers.iter().all(|c| c.pid == 0);
+    for (name, says) in [
+        ("layered", "Container main exceeded its local ephemeral storage limit \"2Mi\"."),
+        ("together", "exceeds the total limit of containers 4194304."),
+    ] {
+        let pod = until_pod(machine, name, "to be evicted", ended).await?;
+        ensure!(pod.reason == "Evicted" && pod.message.contains(says), "{pod:?}");
+    }
+    // It began with the others; below its limit, or without one, nobody is evicted.
+    let pod = until_pod(machine, "modest", "to be there", |_| true).await?;
+    ensure!(pod.reason != "Evicted", "{pod:?}");
     Ok(())
 }
 

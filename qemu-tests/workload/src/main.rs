@@ -27,6 +27,7 @@ const USAGE: &str = "usage: workload COMMAND
   sleep                       do nothing
   write PATH TEXT             write a line to a file
   fill PATH MIB               write a large file
+  keep PATH MIB               write a large file and do nothing
   allocate PATH BYTES         make a file with so much room of its own
   exchange A B                exchange two names with each other, again and again
   cat PATH                    wait for a file to have a line, and print it
@@ -97,6 +98,10 @@ fn run(words: &[&str]) -> anyhow::Result<i32> {
         ["sleep"] => resources::sleep(),
         ["write", path, text] => text::write(path, text),
         ["fill", path, mebibytes] => text::fill(path, number(mebibytes)?),
+        ["keep", path, mebibytes] => {
+            text::fill(path, number(mebibytes)?)?;
+            resources::sleep()
+        }
         ["allocate", path, bytes] => text::allocate(path, number(bytes)?),
         ["exchange", a, b] => text::exchange(a, b),
         ["cat", path] => text::cat(path),
