@@ -167,7 +167,7 @@ async fn expired(cluster: &mut Cluster) -> anyhow::Result<()> {
 async fn kill_all(cluster: &Cluster) -> anyhow::Result<()> {
     // The kernel keeps 15 characters of a name.
     let names: Vec<&str> = CONTROL_PLANE.iter().map(|name| &name[..name.len().min(15)]).collect();
-    let script = format!("kill -9 $(pgrep '^({})$')", names.join("|"));
+    let script = format!("kill -9 $(pgrep '{}')", names.join("|"));
     let words = ["exec", "-n", NAMESPACE, "tool", "--", "sh", "-c", &script];
     let killing = cluster.kubectl.run(&words, "");
     let _broken = tokio::time::timeout(Duration::from_secs(60), killing).await;
@@ -215,7 +215,9 @@ async fn full_disk(cluster: &mut Cluster) -> anyhow::Result<()> {
     let config = documents::stream(&[cluster.config.clone(), filler(at_once)]);
     cluster.apply_config(&config).await?;
     wait::until("the disk to be full", READY_LIMIT, async || {
-        let container = api.container("filler").await?;
+        let pod = api.pod("filler").await?.context("there is no filler")?;
+        let container = pod.containers.iter().find(|container| container.name == "main");
+        let container = container.context("it has no container")?;
         let full = container.state() == State::Terminated && container.exit_code == 1;
         ensure!(full, "{container:?}");
         Ok(Some(()))
