@@ -1,5 +1,6 @@
 //! A controller as people write them with `kube`: for each config map with the label `mirror: yes` it keeps another one that says the same
 //! backwards, and that goes with it. It stands for any operator, so it must not know anything about Ingot.
+#![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
