@@ -227,7 +227,9 @@ impl Controller for KubernetesController {
             Err(refused) => (None, Some(refused)),
         };
         let due = match &cluster {
-            Some(cluster) => due(owners(&cluster.record), &pods, has_processes),
+            Some(cluster) => {
+                due(owners(&cluster.record), |owner| is_ready(&pods, owner), has_processes)
+            }
             None => Vec::new(),
         };
         let published = self
@@ -388,10 +390,15 @@ pub(crate) fn addresses(state: &State) -> Vec<std::net::IpAddr> {
 }
 
 /// The programs that should run now: those that run already, those that need nobody, and those whose need is met. One that ended, or
-/// that a reboot ended, waits for its need again: it would only end again, with ever longer pauses.
-fn due(owners: &[Owner], pods: &[Arc<PodStatus>], runs: impl Fn(Owner) -> bool) -> Vec<Owner> {
-    let is_due =
-        |owner: &Owner| runs(*owner) || needs(*owner).is_none_or(|first| is_ready(pods, first));
+/// that a reboot ended, waits for its need again: it would only end again, with ever longer pauses. After a boot it is the kernel that
+/// knows: what the pod engine has on the disk may say ready of what has not been started.
+fn due(
+    owners: &[Owner],
+    ready: impl Fn(Owner) -> bool,
+    runs: impl Fn(Owner) -> bool,
+) -> Vec<Owner> {
+    let met = |first: Owner| runs(first) && ready(first);
+    let is_due = |owner: &Owner| runs(*owner) || needs(*owner).is_none_or(met);
     owners.iter().copied().filter(is_due).collect()
 }
 
@@ -448,9 +455,15 @@ mod tests {
 
     #[test]
     fn at_first_only_what_needs_nobody_is_started() {
-        assert_eq!(due(&OWNERS, &[], |_| false), [ETCD, KUBELET]);
+        assert_eq!(due(&OWNERS, |_| false, |_| false), [ETCD, KUBELET]);
+        // After a power cut everything was ready when it was last seen.
+        assert_eq!(due(&OWNERS, |_| true, |_| false), [ETCD, KUBELET]);
+        assert_eq!(due(&OWNERS, |_| true, |owner| owner == ETCD), [ETCD, API_SERVER, KUBELET]);
         // What runs goes on, though nothing is known of what it needs yet.
-        assert_eq!(due(&OWNERS, &[], |owner| owner == API_SERVER), [ETCD, API_SERVER, KUBELET]);
+        assert_eq!(
+            due(&OWNERS, |_| false, |owner| owner == API_SERVER),
+            [ETCD, API_SERVER, KUBELET]
+        );
     }
 
     #[tokio::test]

@@ -64,6 +64,13 @@ pub(crate) fn pod(cluster: &Cluster) -> anyhow::Result<Pod> {
     };
     let mut container = container(cluster, KUBELET, parts.args, parts.memory_mib, parts.cpu);
     with_probes(&mut container, parts.probes);
+    if let Some(token) = &cluster.token
+        && let Some(variables) = container["env"].as_array_mut()
+    {
+        // It reads a token only when it starts. This part of it is no secret.
+        let id = token.expose().split('.').next().unwrap_or_default();
+        variables.push(json!({"name": "INGOT_JOIN_TOKEN_ID", "value": id}));
+    }
     let own = KUBELET.folder(&cluster.folder);
     let mut volumes = vec![json!({"name": "files", "hostPath": {"path": own}}), temporary()];
     let mut mounts = vec![

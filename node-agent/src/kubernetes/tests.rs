@@ -158,6 +158,11 @@ fn a_worker_runs_a_kubelet_that_asks_for_its_certificates() {
     let secret = worker.token.as_ref().unwrap().expose();
     let files = shown(files::of_worker(&worker), secret);
     assert_golden("worker.txt", &format!("{}{files}", described(&worker)));
+    let mut again = worker.clone();
+    again.token = Some(Secret::new("ghijkl.0123456789abcdef"));
+    let pod = |cluster: &Cluster| components::pod(cluster, components::KUBELET).unwrap().spec;
+    assert_ne!(pod(&worker), pod(&again), "it reads a token only when it starts");
+    assert!(!described(&worker).contains(secret), "a pod's variables are no secret");
 }
 
 #[test]

@@ -171,6 +171,9 @@ impl NodesController {
             Ok(()) => ("Approved", "a node asks for itself".to_owned()),
             Err(reason) => ("Denied", reason.clone()),
         };
+        // Items of a list do not say what they are.
+        request["apiVersion"] = json!("certificates.k8s.io/v1");
+        request["kind"] = json!("CertificateSigningRequest");
         request["status"]["conditions"] = json!([
             {"type": kind, "status": "True", "reason": "IngotAgent", "message": message},
         ]);
