@@ -23,6 +23,7 @@ fn main() {
     log.line(Level::Info, format_args!("started"));
     let mut state = State::new(clock::now());
     let mut system = System::new(log);
+    early::read_ahead();
     early::mounts(&system);
     early::settings(&system);
     early::limits(&system);

@@ -3,6 +3,7 @@
 pub(crate) mod accept;
 pub(crate) mod auth;
 mod convert;
+mod later;
 mod machine;
 pub(crate) mod status;
 mod tls;
@@ -13,14 +14,17 @@ use crate::pairing::Pairing;
 use crate::pods::Pods;
 use crate::state::State;
 use crate::state::desired::Wish;
+use anyhow::Context as _;
 use auth::AuthLayer;
 use ingot_api::machine::v1::machine_server::MachineServer;
+use later::Later;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
+use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
 /// Calls at a time on one connection.
 const STREAMS_MAX: u32 = 32;
@@ -64,10 +68,6 @@ pub(crate) async fn serve(
     let layer = AuthLayer { events: api.state.events.clone(), maintenance };
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<MachineServer<machine::Rpcs>>().await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(ingot_api::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?;
     let machine =
         MachineServer::new(machine::Rpcs { api }).max_decoding_message_size(CONFIG_MAX + 64 * 1024);
     Server::builder()
@@ -81,10 +81,19 @@ pub(crate) async fn serve(
         .layer(layer)
         .add_service(machine)
         .add_service(health_service)
-        .add_service(reflection)
+        .add_service(Later::new(reflection))
         .serve_with_incoming(ReceiverStream::new(connections))
         .await?;
     anyhow::bail!("the API server stopped")
+}
+
+/// Tells clients what may be called.
+fn reflection() -> anyhow::Result<ServerReflectionServer<impl ServerReflection>> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(ingot_api::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .context("read what the API consists of")
 }
 
 #[cfg(test)]

@@ -351,3 +351,9 @@ async fn events_are_followed() {
     }
     assert_eq!(seen, ["0", "1", "2"]);
 }
+
+/// It is made by its first request: a broken description must not wait for that.
+#[test]
+fn the_api_can_be_described() {
+    assert!(reflection().is_ok());
+}
