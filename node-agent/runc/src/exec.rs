@@ -1,6 +1,6 @@
 //! Starts one more program in a running container, with the container's own user, rights, limits and filters.
 //!
-//! Our own path: `libcontainer` would start it as root, without the system call filter and outside the user namespace. The
+//! Runtimes have started such programs as root, without the system call filter or outside the user namespace; not so here. The
 //! order is: open everything of the target, enter all its namespaces, make the terminal there, give birth to the new
 //! process in the container's cgroup, and let it become the program. The helper itself never becomes visible in the
 //! container's pid namespace, and its copy there cannot be traced (CVE-2016-9962).
