@@ -100,7 +100,7 @@ const SMALLER: [&str; 2] =
     ["-Clink-arg=-Wl,-z,pack-relative-relocs", "-Clink-arg=-Wl,-T,image-builder/src/no-unwind.ld"];
 
 fn cargo(workspace: &Path, target: &Path, profile: &str) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = crate::cargo::command();
     command.current_dir(workspace).args(["build", "--profile", profile, "--target", TARGET]);
     command.arg("--target-dir").arg(target);
     // Joined with the flags of `.cargo/config.toml`. No path of this machine may end in a program: neither for the

@@ -120,8 +120,7 @@ fn builder(workspace: &Path) -> std::io::Result<String> {
 
 /// Libraries from a registry that are compiled into the programs of a recipe, from `cargo metadata`.
 fn crates(workspace: &Path, recipe: &Recipe) -> std::io::Result<Vec<Crate>> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let result = Command::new(cargo)
+    let result = crate::cargo::command()
         .current_dir(workspace)
         .args([
             "metadata",

@@ -7,6 +7,7 @@
 
 pub mod binaries;
 pub mod build;
+pub mod cargo;
 pub mod customize;
 pub mod digest;
 pub mod elf;

@@ -22,8 +22,7 @@ pub(crate) fn target() -> PathBuf {
 
 /// A `cargo` command in the root of the repository, with the toolchain this program was started by.
 pub(crate) fn cargo() -> Command {
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(program);
+    let mut command = ingot_image_builder::cargo::command();
     command.current_dir(root());
     command
 }
