@@ -19,7 +19,7 @@ use super::operator::{Operator, display};
 use super::{
     Args, PROFILE, boot, directory, give_up, in_place_of_previous, pairing_code, pid_file,
 };
-use super::{quotas, step, summary, waiting};
+use super::{step, summary, waiting};
 use crate::{image, kubernetes};
 
 /// Memory of the node.
@@ -106,8 +106,9 @@ async fn show(
     let operator = Operator::generate(directory, machine, SECTION, &[])?;
     operator.apply(&code)?;
     let mut api = operator.api()?;
-    waiting("the node makes its config true", quotas::running(&mut api)).await?;
-    operator.bootstrap()?;
+    // A node that waits for its bootstrap is not what its config says; it refuses one until it has a name and an address.
+    let bootstrap = async || operator.bootstrap().map(Some);
+    waiting("the node takes its bootstrap", wait::until("a bootstrap", LIMIT, bootstrap)).await?;
     let user = User::new(directory, kube, &operator, machine).await?;
     let kubectl = &user.kubectl;
     let server = kubectl.until(&["get", "--raw", "/readyz"], "ok", READY_LIMIT);
