@@ -1,7 +1,7 @@
 //! Device rules of a container, as a BPF program on its cgroup: on cgroup v2 there is no other way.
 //!
-//! `libcontainer` would need libbpf, libelf and zlib for the same forty instructions. The rules are runc's defaults: any
-//! node may be made, only the harmless ones opened.
+//! Some forty instructions, written here: libbpf, libelf and zlib would be a lot of code for them. The rules are runc's
+//! defaults: any node may be made, only the harmless ones opened.
 
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::path::Path;
