@@ -46,7 +46,7 @@ pub(crate) async fn run(state: State, kubernetes: Kubernetes) {
             }
         }
     };
-    let known = || {
+    let known = move || {
         let servers = kubernetes.record().and_then(|record| record.joined.clone());
         let servers = servers.map(|joined| joined.servers).unwrap_or_default();
         let state = state.clone();
@@ -56,10 +56,11 @@ pub(crate) async fn run(state: State, kubernetes: Kubernetes) {
 }
 
 /// Takes connections for ever. `known` says which servers there are now.
-async fn serve<F>(listener: TcpListener, known: impl Fn() -> F)
+async fn serve<F>(listener: TcpListener, known: impl Fn() -> F + Send + Sync + 'static)
 where
-    F: Future<Output = Vec<SocketAddr>>,
+    F: Future<Output = Vec<SocketAddr>> + Send,
 {
+    let known = Arc::new(known);
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let last_good = Arc::new(AtomicUsize::new(0));
     loop {
@@ -74,10 +75,10 @@ where
             );
             continue;
         };
-        let servers = known().await;
-        let last_good = Arc::clone(&last_good);
+        let (known, last_good) = (Arc::clone(&known), Arc::clone(&last_good));
         tokio::spawn(async move {
-            lead(caller, &servers, &last_good).await;
+            // A name server that does not answer holds up this caller and nobody else.
+            lead(caller, &known().await, &last_good).await;
             drop(permit);
         });
     }
@@ -176,6 +177,29 @@ mod tests {
         assert_eq!(ask(here).await, Some(2), "servers may become others");
         known.lock().unwrap().clear();
         assert_eq!(ask(here).await, None, "without a server the caller is told at once");
+    }
+
+    #[tokio::test]
+    async fn a_caller_whose_servers_cannot_be_told_yet_holds_up_nobody_else() {
+        let one = server(1).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let here = listener.local_addr().unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        tokio::spawn(serve(listener, move || {
+            let first = count.fetch_add(1, Ordering::Relaxed) == 0;
+            async move {
+                if first {
+                    std::future::pending::<()>().await;
+                }
+                vec![one]
+            }
+        }));
+        let _waiting = TcpStream::connect(here).await.unwrap();
+        while asked.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(timeout(PAUSE, ask(here)).await, Ok(Some(1)));
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ mod healing;
 mod pods;
 mod policy;
 mod services;
+mod tool;
 mod trouble;
 mod workloads;
 

@@ -4,7 +4,7 @@ use crate::controllers::kubernetes::addresses;
 use crate::grpc::Api;
 use crate::grpc::convert;
 use crate::grpc::status::with_hint;
-use crate::kubernetes::access::{client, server};
+use crate::kubernetes::access::server;
 use crate::kubernetes::tokens;
 use crate::state::Severity;
 use ingot_api::machine::v1 as pb;
@@ -33,16 +33,8 @@ pub(super) async fn call(
     let server = server(endpoint, &addresses(&api.state));
     let server = server.trim_start_matches("https://").to_owned();
     let expires_at = SystemTime::now() + lifetime;
-    let failed = |error: anyhow::Error| {
-        let hint = "see `ingotctl health`: the API server has to be up";
-        with_hint(Code::Unavailable, format!("{error:#}"), hint)
-    };
-    let kubernetes = api.kubernetes.clone();
-    let of = record.clone();
-    let client = tokio::task::spawn_blocking(move || client(&kubernetes, &of))
-        .await
-        .map_err(|_| crate::grpc::status::cancelled())?
-        .map_err(failed)?;
+    let client = super::api_server(api, &record).await?;
+    let failed = |error: anyhow::Error| super::no_api_server(&error);
     let secret = tokens::draw().map_err(failed)?;
     let authority = tokens::authority(&api.kubernetes).map_err(failed)?;
     let token = tokens::token(&record, authority, server, &secret).ok_or_else(|| {

@@ -40,7 +40,9 @@ mod version;
 
 use super::Api;
 use super::auth::Peer;
-use super::status::with_hint;
+use super::status::{cancelled, with_hint};
+use crate::kubernetes::access::client;
+use crate::kubernetes::client::Client;
 use crate::kubernetes::record::Record;
 use futures::Stream;
 use ingot_api::machine::v1 as pb;
@@ -90,6 +92,19 @@ fn made_cluster(api: &Api) -> Result<Arc<Record>, Status> {
         return Err(with_hint(Code::FailedPrecondition, message, hint));
     }
     cluster(api)
+}
+
+/// A client of the cluster's API server. It reads keys from the disk.
+async fn api_server(api: &Api, record: &Arc<Record>) -> Result<Client, Status> {
+    let (kubernetes, record) = (api.kubernetes.clone(), Arc::clone(record));
+    let made = tokio::task::spawn_blocking(move || client(&kubernetes, &record));
+    made.await.map_err(|_| cancelled())?.map_err(|error| no_api_server(&error))
+}
+
+/// What the caller is told when the API server does not do its part.
+fn no_api_server(error: &anyhow::Error) -> Status {
+    let hint = "see `ingotctl health`: the API server has to be up";
+    with_hint(Code::Unavailable, format!("{error:#}"), hint)
 }
 
 /// The service.

@@ -2,7 +2,7 @@
 
 use crate::grpc::Api;
 use crate::grpc::status::with_hint;
-use crate::kubernetes::access::{client, get};
+use crate::kubernetes::access::get;
 use crate::kubernetes::image;
 use crate::kubernetes::upgrade::{self, Version};
 use ingot_api::machine::v1 as pb;
@@ -20,15 +20,8 @@ pub(super) async fn call(
         let message = format!("\"{to}\" is no version of Kubernetes");
         with_hint(Code::InvalidArgument, message, "write like 1.37.1")
     })?;
-    let failed = |error: anyhow::Error| {
-        let hint = "see `ingotctl health`: the API server has to be up";
-        with_hint(Code::Unavailable, format!("{error:#}"), hint)
-    };
-    let kubernetes = api.kubernetes.clone();
-    let client = tokio::task::spawn_blocking(move || client(&kubernetes, &record))
-        .await
-        .map_err(|_| crate::grpc::status::cancelled())?
-        .map_err(failed)?;
+    let client = super::api_server(api, &record).await?;
+    let failed = |error: anyhow::Error| super::no_api_server(&error);
     let version = get(&client, "/version").await.map_err(failed)?;
     let nodes = get(&client, "/api/v1/nodes?limit=500").await.map_err(failed)?;
     let uses = upgrade::deprecated(&client).await.map_err(failed)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 
 use super::super::agent_crash::agent_pid;
-use super::{CHECK_LIMIT, POD_LIMIT, clear};
+use super::{CHECK_LIMIT, POD_LIMIT, clear, tool};
 use crate::kubernetes::Cluster;
 use crate::kubernetes::cluster::{CONTROL_PLANE, READY_LIMIT};
 use crate::report::Report;
@@ -13,7 +13,7 @@ use crate::wait;
 
 const NAMESPACE: &str = "healing";
 
-/// A load that counts, a server for it, and a tool that reaches the node's processes.
+/// A load that counts, a server for it, and somebody to kill.
 const MANIFEST: &str = "
 apiVersion: v1
 kind: Pod
@@ -45,18 +45,6 @@ spec:
   terminationGracePeriodSeconds: 1
   containers:
   - {name: main, image: BUSYBOX, command: [sleep, '123456']}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: tool}
-spec:
-  hostPID: true
-  terminationGracePeriodSeconds: 1
-  containers:
-  - name: main
-    image: BUSYBOX
-    command: [sleep, '100000']
-    securityContext: {privileged: true}
 ";
 
 pub(super) async fn run(cluster: &mut Cluster, report: &Report) {
@@ -98,11 +86,7 @@ async fn agent_alone(cluster: &mut Cluster) -> anyhow::Result<()> {
 }
 
 async fn prepared(cluster: &mut Cluster) -> anyhow::Result<()> {
-    let allowed = "pod-security.kubernetes.io/enforce=privileged";
-    cluster.kubectl.ok(&["create", "namespace", NAMESPACE]).await?;
-    cluster.kubectl.ok(&["label", "namespace", NAMESPACE, allowed]).await?;
-    let accounts = ["get", "-n", NAMESPACE, "serviceaccounts"];
-    cluster.kubectl.until(&accounts, "default", POD_LIMIT).await?;
+    tool::make(cluster, NAMESPACE).await?;
     let manifest = MANIFEST.replace("BUSYBOX", super::BUSYBOX).replace("WORKLOAD", super::WORKLOAD);
     cluster.kubectl.run(&["apply", "-n", NAMESPACE, "-f", "-"], &manifest).await?.ok()?;
     let all = ["-n", NAMESPACE, "pod", "--all"];
@@ -159,16 +143,14 @@ async fn kill_processes(cluster: &Cluster, name: &str) -> anyhow::Result<()> {
     // The kernel keeps 15 characters of a name.
     let short: String = name.chars().take(15).collect();
     let script = format!("kill -9 $(pgrep {short})");
-    let words = ["exec", "-n", NAMESPACE, "tool", "--", "sh", "-c", &script];
-    let _broken =
-        tokio::time::timeout(Duration::from_secs(60), cluster.kubectl.run(&words, "")).await;
+    let killing = tool::run(cluster, NAMESPACE, &script, "");
+    let _broken = tokio::time::timeout(Duration::from_secs(60), killing).await;
     Ok(())
 }
 
 async fn container(cluster: &mut Cluster) -> anyhow::Result<()> {
     let script = "for d in /proc/[0-9]*; do tr '\\0' ' ' <$d/cmdline 2>/dev/null | grep -q '^sleep 123456' && kill -9 ${d#/proc/}; done; true";
-    let words = ["exec", "-n", NAMESPACE, "tool", "--", "sh", "-c", script];
-    cluster.kubectl.ok(&words).await?;
+    tool::run(cluster, NAMESPACE, script, "").await?.ok()?;
     let victim = ["-n", NAMESPACE, "pod/victim"];
     let restarts = "{.status.containerStatuses[0].restartCount}";
     cluster.kubectl.wait_field(&victim, restarts, "1", POD_LIMIT).await?;

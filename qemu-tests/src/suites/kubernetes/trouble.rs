@@ -8,7 +8,7 @@ use ingot_api::machine::v1::container::State;
 use ingot_pki::kubernetes::{Subject, Usage};
 use ingot_pki::{Ca, SubjectName, Validity};
 
-use super::{CHECK_LIMIT, POD_LIMIT, WORKLOAD, clear};
+use super::{CHECK_LIMIT, POD_LIMIT, WORKLOAD, clear, tool};
 use crate::documents;
 use crate::kubernetes::Cluster;
 use crate::kubernetes::cluster::{CONTROL_PLANE, READY_LIMIT};
@@ -18,24 +18,6 @@ use crate::wait;
 const NAMESPACE: &str = "trouble";
 /// Where the tool sees the node's files of the cluster.
 const FILES: &str = "/cluster/files";
-
-/// A tool that reaches the node's processes and the files of the cluster. It asks for memory, so that it is let in where memory is short.
-const TOOL: &str = "
-apiVersion: v1
-kind: Pod
-metadata: {name: tool}
-spec:
-  hostPID: true
-  terminationGracePeriodSeconds: 1
-  containers:
-  - name: main
-    image: BUSYBOX
-    command: [sleep, '100000']
-    resources: {requests: {memory: 16Mi}}
-    securityContext: {privileged: true}
-    volumeMounts: [{name: cluster, mountPath: /cluster}]
-  volumes: [{name: cluster, hostPath: {path: /var/lib/ingot/kubernetes}}]
-";
 
 /// A config map has room for 1 MiB; etcd gets its pages from the disk with writes like this one.
 const LARGE: usize = 900_000;
@@ -116,25 +98,12 @@ async fn refused_manifest(cluster: &mut Cluster) -> anyhow::Result<()> {
 }
 
 async fn tool(cluster: &Cluster, script: &str, input: &str) -> anyhow::Result<String> {
-    let words = ["exec", "-i", "-n", NAMESPACE, "tool", "--", "sh", "-c", script];
-    cluster.kubectl.run(&words, input).await?.ok()
-}
-
-async fn make_tool(cluster: &Cluster) -> anyhow::Result<()> {
-    let kubectl = &cluster.kubectl;
-    kubectl.ok(&["create", "namespace", NAMESPACE]).await?;
-    let allowed = "pod-security.kubernetes.io/enforce=privileged";
-    kubectl.ok(&["label", "namespace", NAMESPACE, allowed]).await?;
-    let accounts = ["get", "-n", NAMESPACE, "serviceaccounts"];
-    kubectl.until(&accounts, "default", POD_LIMIT).await?;
-    let manifest = TOOL.replace("BUSYBOX", super::BUSYBOX);
-    kubectl.run(&["apply", "-n", NAMESPACE, "-f", "-"], &manifest).await?.ok()?;
-    kubectl.wait_for("condition=Ready", &["-n", NAMESPACE, "pod/tool"], POD_LIMIT).await
+    tool::run(cluster, NAMESPACE, script, input).await?.ok()
 }
 
 /// All certificates of the cluster's programs end a day ago, as if the node had been switched off for too long; then everything starts.
 async fn expired(cluster: &mut Cluster) -> anyhow::Result<()> {
-    make_tool(cluster).await?;
+    tool::make(cluster, NAMESPACE).await?;
     let mut authorities = Vec::new();
     for name in ["cluster-ca", "etcd-ca", "front-proxy-ca"] {
         let text = tool(cluster, &format!("cat /cluster/pki/{name}.pem"), "").await?;
@@ -168,8 +137,7 @@ async fn kill_all(cluster: &Cluster) -> anyhow::Result<()> {
     // The kernel keeps 15 characters of a name.
     let names: Vec<&str> = CONTROL_PLANE.iter().map(|name| &name[..name.len().min(15)]).collect();
     let script = format!("kill -9 $(pgrep '{}')", names.join("|"));
-    let words = ["exec", "-n", NAMESPACE, "tool", "--", "sh", "-c", &script];
-    let killing = cluster.kubectl.run(&words, "");
+    let killing = tool::run(cluster, NAMESPACE, &script, "");
     let _broken = tokio::time::timeout(Duration::from_secs(60), killing).await;
     Ok(())
 }
