@@ -27,7 +27,8 @@ use controllers::kubernetes::KubernetesController;
 use controllers::kubernetes::addons::AddonsController;
 use controllers::kubernetes::nodes::NodesController;
 use controllers::network::{Network, resolver::Resolver};
-use controllers::{hostname, modules, pki, pods as pods_controller, runner, storage, sysctl, time};
+use controllers::pods::PodsController;
+use controllers::{hostname, modules, pki, runner, storage, sysctl, time};
 use ingot_linux::inherited::InheritedError;
 use kubernetes::balancer;
 use pairing::Pairing;
@@ -88,7 +89,7 @@ async fn run(socket: Result<OwnedFd, InheritedError>) -> anyhow::Result<()> {
     tokio::spawn(runner::run(Resolver::new(state.clone()), state.clone()));
     tokio::spawn(runner::run(sysctl::Sysctl, state.clone()));
     tokio::spawn(runner::run(time::Time::new(state.clone()), state.clone()));
-    let controller = pods_controller::PodsController::new(state.clone(), pods.clone());
+    let controller = PodsController::new(state.clone(), pods.clone(), kubernetes.clone());
     tokio::spawn(runner::run(controller, state.clone()));
     let controller = KubernetesController::new(state.clone(), pods.clone(), kubernetes.clone());
     tokio::spawn(runner::run(controller, state.clone()));

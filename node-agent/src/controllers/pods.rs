@@ -4,6 +4,7 @@
 mod registries;
 
 use super::{Controller, Outcome, Want};
+use crate::kubernetes::{Kubernetes, join};
 use crate::pods::{ControlPlane, Pods};
 use crate::state::{Events, Severity, State, VolumeState};
 use anyhow::Context as _;
@@ -27,6 +28,7 @@ const RESTART_NEEDED: &str = "the new pod network or log bounds take effect when
 pub(crate) struct PodsController {
     state: State,
     pods: Pods,
+    kubernetes: Kubernetes,
     storage: watch::Receiver<crate::state::storage::Volumes>,
     pid1: watch::Receiver<Option<ingot_runtime::Pid1>>,
     observed: watch::Receiver<u64>,
@@ -77,11 +79,11 @@ pub(crate) enum Step {
 
 impl PodsController {
     /// Publishes the engine in `pods`.
-    pub(crate) fn new(state: State, pods: Pods) -> Self {
+    pub(crate) fn new(state: State, pods: Pods, kubernetes: Kubernetes) -> Self {
         let (storage, pid1) = (state.storage.subscribe(), pods.subscribe_pid1());
         let observed = state.observed.subscribe();
         let control_plane = pods.subscribe_control_plane();
-        Self { state, pods, storage, pid1, observed, control_plane, engine: None }
+        Self { state, pods, kubernetes, storage, pid1, observed, control_plane, engine: None }
     }
 
     fn can_start(&self) -> Result<(), String> {
@@ -102,7 +104,9 @@ impl PodsController {
         if let Some(config) = &want.config {
             images.set_sources(registries::sources(&config.config.machine.registries));
         }
-        let started_with = settings(want);
+        // A record that cannot be read is told by who cannot do without it.
+        let _damaged = self.kubernetes.load();
+        let started_with = settings(want, &self.kubernetes);
         let config = engine_config(started_with.clone(), images.clone());
         let engine = Engine::start(config, pid1).await.context("start the pod engine")?;
         tokio::spawn(forward(engine.subscribe_events(), self.state.events.clone()));
@@ -177,7 +181,7 @@ impl Controller for PodsController {
         if let (false, Err(reason)) = (have.started, &have.can_start) {
             return Outcome::Waiting(reason.clone(), None);
         }
-        let now = settings(want);
+        let now = settings(want, &self.kubernetes);
         if self.engine.as_ref().is_some_and(|running| running.started_with != now) {
             return Outcome::Waiting(RESTART_NEEDED.into(), None);
         }
@@ -253,7 +257,7 @@ fn outcome(want: &Want, snapshot: &[Arc<PodStatus>]) -> Outcome {
 }
 
 /// What of the config the engine is started with.
-fn settings(want: &Want) -> Settings {
+fn settings(want: &Want, kubernetes: &Kubernetes) -> Settings {
     let mut settings = Settings::default();
     if let Some(config) = &want.config {
         let pods = &config.config.machine.pods;
@@ -261,7 +265,9 @@ fn settings(want: &Want) -> Settings {
             LogLimits { file_bytes: pods.log_max_size.units(), files: pods.log_max_files };
         settings.log_budget_bytes = pods.log_max_total.as_ref().map(Quantity::units);
         let network = &config.config.machine.network.pods;
-        let v4 = network.ipv4_subnet;
+        let section = config.config.machine.kubernetes.as_ref();
+        let cluster = join::networks(kubernetes.record().as_deref(), section);
+        let v4 = join::own_pods(network.ipv4_subnet, &cluster);
         let subnets = &mut settings.pod_subnets;
         subnets.push(Subnet { address: v4.network().into(), prefix: v4.prefix_len() });
         if let Some(v6) = network.ipv6_subnet {

@@ -1,7 +1,10 @@
-//! Whether a node may be a worker of the cluster that its token names, and what it notes of that. Pure.
+//! Whether a node may be a worker of the cluster that its token names, what it notes of that, and what it leaves to the cluster. Pure.
 
 use super::record::{Joined, Record, Refused, Situation, able};
 use ingot_machine_config::join::JoinToken;
+use ingot_machine_config::v1::kubernetes::Kubernetes as Section;
+use ingot_machine_config::{IpNet, Ipv4Net};
+use std::net::Ipv4Addr;
 use std::time::SystemTime;
 
 /// What a worker notes: `None` when that is on the disk already.
@@ -45,6 +48,46 @@ pub(crate) fn decide(
         restoring: false,
         joined: joined(token),
     }))
+}
+
+/// Networks of the cluster that a worker has joined or is to join; none on other nodes.
+pub(crate) fn networks(record: Option<&Record>, section: Option<&Section>) -> Vec<IpNet> {
+    if let Some(record) = record {
+        let all = record.pod_cidrs.iter().chain(&record.service_cidrs);
+        return all.filter(|_| record.joined.is_some()).copied().collect();
+    }
+    let token = section.and_then(|section| section.join_token.as_ref());
+    let token = token.and_then(|token| JoinToken::parse(token).ok());
+    token.map(|token| [token.pod_cidrs, token.service_cidrs].concat()).unwrap_or_default()
+}
+
+/// Where the pods of a node's own config get their addresses from: from where the config says, unless that is a part of a network of the
+/// cluster, which gives it to another node. Whose pods would then be looked for on this one. The nearest network of the same size is
+/// taken instead.
+pub(crate) fn own_pods(wanted: Ipv4Net, cluster: &[IpNet]) -> Ipv4Net {
+    let taken: Vec<Ipv4Net> = cluster
+        .iter()
+        .filter_map(|net| match net {
+            IpNet::V4(v4) => Some(*v4),
+            IpNet::V6(_) => None,
+        })
+        .collect();
+    let is_free = |net: &Ipv4Net| {
+        taken.iter().all(|other| !other.contains(&net.network()) && !net.contains(&other.network()))
+    };
+    if is_free(&wanted) {
+        return wanted;
+    }
+    let beside = |net: &Ipv4Net| {
+        let before = u32::from(net.network()).checked_sub(1);
+        let behind = u32::from(net.broadcast()).checked_add(1);
+        [before, behind].into_iter().flatten().map(Ipv4Addr::from).collect::<Vec<_>>()
+    };
+    let nearest = taken.iter().flat_map(beside).filter(Ipv4Addr::is_private);
+    let mut nearest =
+        nearest.filter_map(|at| Some(Ipv4Net::new(at, wanted.prefix_len()).ok()?.trunc()));
+    // A cluster that has all private addresses leaves nothing better.
+    nearest.find(is_free).unwrap_or(wanted)
 }
 
 #[cfg(test)]
@@ -108,5 +151,36 @@ mod tests {
             assert_eq!(refused, wanted);
             assert!(!refused.hint().is_empty());
         }
+    }
+
+    #[test]
+    fn a_workers_own_pods_leave_the_networks_of_the_cluster_alone() {
+        let net = |text: &str| text.parse::<Ipv4Net>().unwrap();
+        let cluster = |nets: &[&str]| nets.iter().map(|n| n.parse().unwrap()).collect::<Vec<_>>();
+        let usual = cluster(&["10.244.0.0/16", "fd00:244::/56", "10.96.0.0/12"]);
+        // The default is the first node's part of the usual pod network.
+        assert_eq!(own_pods(net("10.244.0.0/24"), &usual), net("10.243.255.0/24"));
+        assert_eq!(own_pods(net("10.100.0.0/20"), &usual), net("10.243.240.0/20"));
+        for kept in ["10.9.0.0/24", "192.168.7.0/28"] {
+            assert_eq!(own_pods(net(kept), &usual), net(kept));
+        }
+        assert_eq!(own_pods(net("10.244.0.0/24"), &[]), net("10.244.0.0/24"));
+        // Neighbours of what is taken may be taken, or be no addresses for this.
+        let close = cluster(&["10.0.0.0/9", "10.128.0.0/16"]);
+        assert_eq!(own_pods(net("10.128.7.0/24"), &close), net("10.129.0.0/24"));
+        let all = cluster(&["10.0.0.0/8"]);
+        assert_eq!(own_pods(net("10.244.0.0/24"), &all), net("10.244.0.0/24"));
+    }
+
+    #[test]
+    fn a_worker_knows_the_networks_of_its_cluster_before_and_after_it_joins() {
+        let (plain, token) = (section(), join_token());
+        let given = Section { join_token: Some(token.to_text()), ..section() };
+        let both = [token.pod_cidrs.clone(), token.service_cidrs.clone()].concat();
+        assert_eq!(networks(None, Some(&given)), both);
+        assert_eq!(networks(None, Some(&plain)), []);
+        let record = decide(&situation(&plain, &ADDRESS), Some(&token)).unwrap().unwrap();
+        assert_eq!(networks(Some(&record), Some(&plain)), both);
+        assert_eq!(networks(Some(&cluster().record), None), [], "it made the cluster");
     }
 }
