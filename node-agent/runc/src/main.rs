@@ -40,6 +40,10 @@ fn main() -> std::process::ExitCode {
     if std::env::vars_os().next().is_some() {
         return std::process::ExitCode::from(2);
     }
+    // The agent leaves it to us to leave its working folder.
+    if rustix::process::chdir("/").is_err() {
+        return std::process::ExitCode::from(2);
+    }
     let (socket, request, descriptors) = match wire::receive() {
         Ok(received) => received,
         // Nobody to tell: the agent is gone or never was.

@@ -3,6 +3,10 @@
 //!
 //! Without no_new_privs a filter of system calls needs CAP_SYS_ADMIN, so it is loaded while the process has all
 //! capabilities, and they are given up right after. With it the filter comes last, and forbids nothing of what is done before.
+//!
+//! Nearly last: one capability is kept for the loading, and used for nothing else, because the kernel takes many times longer to
+//! load a filter of somebody who has it not (`bpf_jit_harden`). To give it up is then the one call more that the filter sees. One
+//! that does not allow that call, whatever its arguments, is loaded after all is given up.
 
 use std::path::Path;
 
@@ -60,6 +64,9 @@ const CAPABILITIES: &[&str] = &[
     "CHECKPOINT_RESTORE",
 ];
 
+/// With it in the node's user namespace, the kernel does not hide the constants of a filter. In another one it is worth nothing.
+const FOR_LOADING: CapabilitySet = CapabilitySet::BPF;
+
 /// User, groups, capabilities and filter.
 #[derive(Clone, Debug)]
 pub(crate) struct Rights {
@@ -71,6 +78,8 @@ pub(crate) struct Rights {
     ambient: CapabilitySet,
     no_new_privileges: bool,
     filter: Option<Filter>,
+    /// The filter allows what gives up capabilities, so that one may be kept until it is loaded.
+    keep_for_loading: bool,
 }
 
 impl Rights {
@@ -81,6 +90,8 @@ impl Rights {
         filters: &Path,
     ) -> anyhow::Result<Self> {
         let sets = &process.capabilities;
+        let filter = seccomp.map(|profile| Filter::of(profile.get(), filters)).transpose()?;
+        let allowed = filter.as_ref().is_some_and(|it| it.always_allows(libc::SYS_capset));
         Ok(Self {
             uid: process.user.uid,
             gid: process.user.gid,
@@ -93,11 +104,12 @@ impl Rights {
             },
             ambient: capability_set(&sets.ambient)?,
             no_new_privileges: process.no_new_privileges,
-            filter: seccomp.map(|profile| Filter::of(profile.get(), filters)).transpose()?,
+            filter,
+            keep_for_loading: process.no_new_privileges && allowed,
         })
     }
 
-    /// Gives this process these rights and no other. It is root with all capabilities. What is left is [`Rights::close`].
+    /// Gives this process these rights and no other, but for what [`Rights::close`] takes. It is root with all capabilities.
     pub(crate) fn assume(&self) -> Result<(), Failure> {
         bound(self.bounding).step("bound the capabilities")?;
         rustix::thread::set_keep_capabilities(true).step("keep capabilities")?;
@@ -116,7 +128,9 @@ impl Rights {
             self.load()?;
         }
         rustix::thread::clear_ambient_capability_set().step("clear ambient capabilities")?;
-        rustix::thread::set_capabilities(None, self.sets).step("set capabilities")?;
+        let mut sets = self.sets;
+        sets.permitted |= self.kept_for_loading().step("read capabilities")?;
+        rustix::thread::set_capabilities(None, sets).step("set capabilities")?;
         for capability in self.ambient.iter() {
             rustix::thread::configure_capability_in_ambient_set(capability, true)
                 .step("set ambient capabilities")?;
@@ -124,9 +138,29 @@ impl Rights {
         Ok(())
     }
 
-    /// The last thing before the program, when it can be: the filter that needs no capability.
+    /// The last thing before the program: the filter, if it is not loaded yet, and what was kept for it.
     pub(crate) fn close(&self) -> Result<(), Failure> {
-        if self.no_new_privileges { self.load() } else { Ok(()) }
+        if !self.no_new_privileges {
+            return Ok(());
+        }
+        let kept = self.kept_for_loading().step("read capabilities")?;
+        if kept.is_empty() {
+            return self.load();
+        }
+        let mut sets = self.sets;
+        sets.permitted |= kept;
+        sets.effective |= kept;
+        rustix::thread::set_capabilities(None, sets).step("raise a capability")?;
+        self.load()?;
+        rustix::thread::set_capabilities(None, self.sets).step("set capabilities")
+    }
+
+    /// What this process has that makes the loading fast, when it can be given up afterwards.
+    fn kept_for_loading(&self) -> rustix::io::Result<CapabilitySet> {
+        if !self.keep_for_loading {
+            return Ok(CapabilitySet::empty());
+        }
+        Ok(rustix::thread::capabilities(None)?.permitted & FOR_LOADING)
     }
 
     fn load(&self) -> Result<(), Failure> {

@@ -4,6 +4,9 @@
 //! A kept filter is used only for exactly the profile it was made of: that is in the file, too.
 #![expect(unsafe_code, reason = "seccomp(2) has no safe wrapper")]
 
+mod ranges;
+mod verdict;
+
 use std::collections::BTreeSet;
 use std::hash::{Hash as _, Hasher as _};
 use std::io::{Read as _, Seek as _};
@@ -14,6 +17,8 @@ use libseccomp::{
     ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall,
 };
 use serde::Deserialize;
+
+use verdict::{Call, Instruction};
 
 /// Filters that are kept: profiles of operators are few, and containers that come and go must not fill the memory.
 const KEPT_MAX: usize = 64;
@@ -91,15 +96,13 @@ impl Filter {
         let length = u16::try_from(count)
             .map_err(|_| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
         // Laid out anew: the kernel wants its own alignment.
-        let instructions: Vec<libc::sock_filter> = self
-            .program
-            .chunks_exact(INSTRUCTION_LENGTH)
-            .filter_map(|bytes| {
-                let [a, b, jt, jf, k0, k1, k2, k3] = *bytes.first_chunk()?;
-                let (code, k) = (u16::from_ne_bytes([a, b]), u32::from_ne_bytes([k0, k1, k2, k3]));
-                Some(libc::sock_filter { code, jt, jf, k })
-            })
-            .collect();
+        let instructions: Vec<libc::sock_filter> =
+            self.instructions()
+                .into_iter()
+                .map(|Instruction { code, if_true: jt, if_false: jf, operand: k }| {
+                    libc::sock_filter { code, jt, jf, k }
+                })
+                .collect();
         let program = libc::sock_fprog { len: length, filter: instructions.as_ptr().cast_mut() };
         // SAFETY: `program` and the instructions it points to are live during the call, which only reads them.
         let result = unsafe {
@@ -114,6 +117,19 @@ impl Filter {
             return Err(std::io::Error::last_os_error());
         }
         Ok(())
+    }
+
+    /// Whether it lets this call be made whatever its arguments are, as if there were no filter.
+    pub(crate) fn always_allows(&self, call: libc::c_long) -> bool {
+        let verdict = u32::try_from(call).ok().and_then(|number| {
+            let call = Call { architecture: verdict::X86_64, number, arguments: None };
+            verdict::of(&self.instructions(), &call)
+        });
+        verdict == Some(verdict::ALLOW)
+    }
+
+    fn instructions(&self) -> Vec<Instruction> {
+        instructions(&self.program)
     }
 
     /// Flags, length of the profile, profile, instructions.
@@ -147,23 +163,44 @@ impl Filter {
     }
 
     fn make(profile: &Profile) -> anyhow::Result<Self> {
-        let default = action(&profile.default_action, profile.default_errno_ret)?;
-        let mut context = ScmpFilterContext::new(default)?;
-        // A list, not libseccomp's tree of comparisons, which has a quarter more instructions: the kernel takes much longer to
-        // load those, and looks calls that are always allowed up in a table anyway.
-        for name in &profile.architectures {
-            let arch: ScmpArch = name.parse().with_context(|| format!("architecture {name}"))?;
-            context.add_arch(arch)?;
-        }
-        for rule in &profile.syscalls {
-            add(&mut context, default, rule)?;
-        }
-        let program = export(&context)?;
+        let whole = Self::make_list(profile, |_| true)?;
+        // Calls of which an argument is looked at, and all that is said of them.
+        let conditional: BTreeSet<&String> = profile
+            .syscalls
+            .iter()
+            .filter(|it| !it.args.is_empty())
+            .flat_map(|it| &it.names)
+            .collect();
+        let rest = Self::make_list(profile, |name| conditional.contains(name))?;
+        let smaller = ranges::smaller(&instructions(&whole), &instructions(&rest));
+        let program = match smaller {
+            Some(smaller) => smaller.into_iter().flat_map(Instruction::encode).collect(),
+            None => whole,
+        };
         let count = program.len() / INSTRUCTION_LENGTH;
         ensure!((1..=INSTRUCTIONS_MAX).contains(&count), "the filter has {count} instructions");
         let flags = profile.flags.iter().try_fold(0, |all, name| anyhow::Ok(all | flag(name)?));
         Ok(Self { flags: flags?, program })
     }
+
+    /// libseccomp's filter for the calls that are `wanted`.
+    fn make_list(profile: &Profile, wanted: impl Fn(&String) -> bool) -> anyhow::Result<Vec<u8>> {
+        let default = action(&profile.default_action, profile.default_errno_ret)?;
+        let mut context = ScmpFilterContext::new(default)?;
+        // A list, not libseccomp's tree of comparisons, which has a quarter more instructions.
+        for name in &profile.architectures {
+            let arch: ScmpArch = name.parse().with_context(|| format!("architecture {name}"))?;
+            context.add_arch(arch)?;
+        }
+        for rule in &profile.syscalls {
+            add(&mut context, default, rule, &wanted)?;
+        }
+        export(&context)
+    }
+}
+
+fn instructions(program: &[u8]) -> Vec<Instruction> {
+    program.chunks_exact(INSTRUCTION_LENGTH).filter_map(Instruction::decode).collect()
 }
 
 /// The instructions; this libseccomp writes them to nothing but a file.
@@ -179,7 +216,12 @@ fn export(context: &ScmpFilterContext) -> anyhow::Result<Vec<u8>> {
 }
 
 /// One rule of a profile, with what the same as what happens anyway left out: libseccomp refuses that.
-fn add(context: &mut ScmpFilterContext, default: ScmpAction, rule: &Rule) -> anyhow::Result<()> {
+fn add(
+    context: &mut ScmpFilterContext,
+    default: ScmpAction,
+    rule: &Rule,
+    wanted: impl Fn(&String) -> bool,
+) -> anyhow::Result<()> {
     let action = action(&rule.action, rule.errno_ret)?;
     if action == default {
         return Ok(());
@@ -187,7 +229,7 @@ fn add(context: &mut ScmpFilterContext, default: ScmpAction, rule: &Rule) -> any
     let indices: BTreeSet<u32> = rule.args.iter().map(|argument| argument.index).collect();
     let compared: Vec<ScmpArgCompare> =
         rule.args.iter().map(compare).collect::<anyhow::Result<_>>()?;
-    for name in &rule.names {
+    for name in rule.names.iter().filter(|name| wanted(name)) {
         // A call that this architecture, or this libseccomp, does not know cannot be made by that name.
         let Ok(call) = ScmpSyscall::from_name(name) else { continue };
         if indices.len() < compared.len() {

@@ -3,6 +3,7 @@
 
 mod apparmor;
 pub(crate) mod bench;
+mod credentials;
 mod limits;
 mod mounts;
 mod processes;
@@ -30,6 +31,7 @@ pub(super) async fn run(context: &Context, report: &Report) {
     let (machine, bench) = (&mut tried.machine, &mut tried.bench);
     try_all(machine, bench, report, rights::TRIALS).await;
     windows_open(machine, bench, report).await;
+    credentials::run(machine, bench, report).await;
     new_privileges(machine, bench, report).await;
     refuse_all(machine, bench, report, rights::REFUSALS).await;
     try_all(machine, bench, report, users::TRIALS).await;

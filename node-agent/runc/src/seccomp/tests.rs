@@ -84,3 +84,102 @@ fn a_loaded_filter_holds() {
     assert_eq!(priority, Err(rustix::io::Errno::NOSYS));
     assert!(masked >= 0 || other >= 0, "{masked} {other}");
 }
+
+/// What is found out beforehand is what libseccomp's filters say: allowed by name, by default, forbidden, in between.
+#[test]
+fn what_is_always_allowed_is_known_beforehand() {
+    let folder = tempfile::tempdir().unwrap();
+    let filter = Filter::of(&profile("chroot"), folder.path()).unwrap();
+    let seen = [libc::SYS_capset, libc::SYS_chroot, libc::SYS_personality];
+    assert_eq!(seen.map(|call| filter.always_allows(call)), [true, false, false]);
+    let list: Vec<_> = (0..300).filter_map(|it| ScmpSyscall::from(it).get_name().ok()).collect();
+    let but =
+        |name: &str| -> Vec<String> { list.iter().filter(|it| *it != name).cloned().collect() };
+    let of = |names: Vec<String>, action: &str| {
+        let profile = json!({
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+            "syscalls": [{"names": names, "action": action}]
+        });
+        Filter::of(&profile.to_string(), folder.path()).unwrap()
+    };
+    let allowed = of(but("chroot"), "SCMP_ACT_ALLOW");
+    assert_eq!(seen.map(|call| allowed.always_allows(call)), [true, false, true]);
+    assert!(!of(but("capset"), "SCMP_ACT_ALLOW").always_allows(libc::SYS_capset));
+    assert!(!of(but("chroot"), "SCMP_ACT_LOG").always_allows(libc::SYS_capset));
+    assert!(!allowed.always_allows(-1));
+}
+
+/// The default profile, as the agent writes it, from its own golden file.
+fn default_profile() -> Profile {
+    let golden = include_str!("../../../runtime/src/spec/golden/plain.json");
+    let spec: serde_json::Value = serde_json::from_str(golden).unwrap();
+    serde_json::from_value(spec["linux"]["seccomp"].clone()).unwrap()
+}
+
+/// Whatever is called, and with whatever arguments, the smaller filter says what libseccomp's says.
+#[test]
+fn a_smaller_filter_says_the_same() {
+    let mixed = json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+        "syscalls": [
+            {"names": ["chroot", "mount", "umount2", "setns"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38},
+            {"names": ["read"], "action": "SCMP_ACT_KILL_PROCESS",
+             "args": [{"index": 2, "value": 7, "op": "SCMP_CMP_GT"}, {"index": 0, "value": 3, "op": "SCMP_CMP_EQ"}]},
+            {"names": ["personality"], "action": "SCMP_ACT_ERRNO",
+             "args": [{"index": 0, "value": 4, "valueTwo": 6, "op": "SCMP_CMP_MASKED_EQ"}]}
+        ]
+    });
+    let only_64 = json!({
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "syscalls": [{"names": ["read", "write", "exit_group", "execve"], "action": "SCMP_ACT_ALLOW"}]
+    });
+    let profiles = [
+        default_profile(),
+        serde_json::from_value(mixed).unwrap(),
+        serde_json::from_value(only_64).unwrap(),
+    ];
+    for (at, profile) in profiles.iter().enumerate() {
+        let list = instructions(&Filter::make_list(profile, |_| true).unwrap());
+        let made = Filter::make(profile).unwrap().instructions();
+        let values = [
+            0,
+            1,
+            3,
+            4,
+            5,
+            7,
+            8,
+            40,
+            0x2_0000,
+            0x2_0008,
+            0x7e02_0000,
+            1 << 31,
+            0xffff_ffff,
+            1 << 33,
+            u64::MAX,
+        ];
+        let mut verdicts = BTreeSet::new();
+        for architecture in [verdict::X86_64, ranges::I386, 0, 7, 0xc000_00b7, u32::MAX] {
+            let numbers =
+                (0..1200).chain([0x4000_0000, 0x4000_0001, 0x4000_0087, u32::MAX - 1, u32::MAX]);
+            for number in numbers {
+                for first in values {
+                    for third in [0, 8] {
+                        let arguments = Some([first, 1, third, 0, 0, 0]);
+                        let call = Call { architecture, number, arguments };
+                        let said = verdict::of(&list, &call);
+                        assert_eq!(verdict::of(&made, &call), said, "{at}: {call:x?}");
+                        assert!(said.is_some());
+                        verdicts.extend(said);
+                    }
+                }
+            }
+        }
+        assert!(verdicts.len() > 2, "{verdicts:x?}");
+        println!("{at}: {} of {} instructions", made.len(), list.len());
+        let smaller = if at == 0 { list.len() / 2 } else { list.len() + 1 };
+        assert!(made.len() < smaller, "{at}: {} of {}", made.len(), list.len());
+    }
+}
