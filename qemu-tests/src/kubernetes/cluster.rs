@@ -125,6 +125,11 @@ impl Cluster {
             Ok(Some(self.ingotctl(&["kubeconfig", "--server", &server]).await?.ok()?))
         })
         .await?;
+        self.write_kubeconfig(&text)
+    }
+
+    /// Gives the user this kubeconfig.
+    pub fn write_kubeconfig(&self, text: &str) -> anyhow::Result<()> {
         Ok(fs_err::write(&self.kubeconfig, text)?)
     }
 

@@ -1,13 +1,16 @@
 //! What a cluster of one node costs: memory of the whole idle node, writes to its disk, the smallest machine in which it becomes Ready and
-//! runs a pod, and the size of its image. Counts and bytes only: how long emulation takes on a busy machine says nothing.
+//! runs a pod, and the size of its image. Counts and bytes: how long emulation takes on a busy machine says little, so times are parts of a
+//! whole, or stand beside those of a bare control plane in the same machine.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use ingot_qemu_tests::artifacts::Artifacts;
 use ingot_qemu_tests::client::Api;
 use ingot_qemu_tests::documents::WORKLOAD;
+use ingot_qemu_tests::kubernetes::bare::Bare;
 use ingot_qemu_tests::kubernetes::cluster::READY_LIMIT;
 use ingot_qemu_tests::kubernetes::{Cluster, Shape};
 
@@ -19,10 +22,14 @@ use crate::{image, kubernetes};
 const PROFILE: &str = "demo";
 /// The image whose size is promised.
 const SHIPPED: &str = "vm";
+/// The image with the programs, in every image that has Kubernetes.
+const REPOSITORY: &str = "ingot.local/kube";
 /// Memory of the machine whose use is measured: enough that nothing is squeezed.
 const AMPLE_MIB: u32 = 2048;
 /// Machines that are tried until one is too small, in MiB.
 const SMALLER_MIB: [u32; 4] = [1024, 896, 768, 640];
+/// A machine is too small when it takes so many times as long as one with ample memory: it only reads its programs again and again.
+const PATIENCE: u32 = 4;
 /// From the last pod being ready until an idle cluster is looked at, by the guest's clock: kubelet, the caches and Go's collectors settle.
 const SETTLE: Duration = Duration::from_secs(120);
 /// Time over which the writes of an idle cluster are counted, by the guest's clock.
@@ -49,44 +56,66 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Vec<Table>> {
         }
     }
     let kube = built.program.clone();
-    let artifacts = image::artifacts_with(&bench.tools, PROFILE, quick, Some(built))?;
     // One thread: the kernel ends each QEMU with the thread that started it.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("start the runtime")?;
+    let programs = format!("{REPOSITORY}:{}", built.about.version);
+    let artifacts = image::artifacts_with(&bench.tools, PROFILE, quick, Some(built))?;
     runtime.block_on(async {
-        let (stages, idle) = idle(&artifacts, &kube).await?;
-        Ok(vec![sizes, stages, idle, smallest(&artifacts, &kube).await?])
+        // Its machine is gone before the next one is there.
+        let bare = bare(&artifacts, &kube, &programs).await?.stages;
+        let begin = Instant::now();
+        let started = cluster(&artifacts, &kube, AMPLE_MIB, READY_LIMIT).await?;
+        let patience = begin.elapsed() * PATIENCE;
+        let mut tables = vec![sizes, started.shares()];
+        tables.push(beside(&started.stages, &bare));
+        tables.push(idle(started.cluster).await?);
+        tables.push(smallest(&artifacts, &kube, patience).await?);
+        Ok(tables)
     })
 }
+
+/// Stages that a bare control plane has as well.
+const ANSWERS: &str = "the node's API answers";
+const SERVES: &str = "etcd and the API server are ready";
+const READY: &str = "the node is Ready";
+
+/// What was reached, and when.
+type Stage = (&'static str, f64);
 
 /// A cluster that runs a user's pod, and when it was how far, in seconds since the guest's boot.
 struct Started {
     cluster: Cluster,
-    stages: Vec<(&'static str, f64)>,
+    stages: Vec<Stage>,
 }
 
 /// Boots a machine with so much memory and waits for a cluster that runs a user's pod.
-async fn cluster(artifacts: &Artifacts, kube: &Path, memory_mib: u32) -> anyhow::Result<Started> {
+async fn cluster(
+    artifacts: &Artifacts,
+    kube: &Path,
+    memory_mib: u32,
+    limit: Duration,
+) -> anyhow::Result<Started> {
     let shape = Shape { name: "bench-kubernetes", memory_mib, kubernetes: "" };
     let cluster = Cluster::boot(artifacts, kube, None, shape).await?;
     let mut started = Started { cluster, stages: Vec::new() };
-    match tokio::time::timeout(READY_LIMIT, started.start()).await {
+    match tokio::time::timeout(limit, started.start()).await {
         Ok(Ok(())) => Ok(started),
         Ok(Err(error)) => Err(error),
-        Err(_) => bail!("no pod ran in {} s", READY_LIMIT.as_secs()),
+        Err(_) => bail!("no pod ran in {} s", limit.as_secs()),
     }
 }
 
 impl Started {
     async fn start(&mut self) -> anyhow::Result<()> {
         self.cluster.machine.wait_api().await?;
-        self.stage("the node's API answers").await?;
+        self.stage(ANSWERS).await?;
         self.cluster.bootstrap().await?;
-        self.stage("etcd and the API server are ready").await?;
+        self.stage(SERVES).await?;
         self.cluster.wait_ready().await?;
-        self.stage("the node is Ready").await?;
+        self.stage(READY).await?;
         let kubectl = &self.cluster.kubectl;
         for name in ["daemonset/kube-proxy", "deployment/coredns"] {
             let words = ["get", "-n", "kube-system", name, "-o", "name"];
@@ -123,10 +152,53 @@ impl Started {
     }
 }
 
-/// Time, memory and writes of a cluster with nothing to do.
-async fn idle(artifacts: &Artifacts, kube: &Path) -> anyhow::Result<(Table, Table)> {
-    let started = cluster(artifacts, kube, AMPLE_MIB).await?;
-    let (stages, cluster) = (started.shares(), started.cluster);
+/// The same programs started as by hand on a node without a cluster: etcd and the API server, and when that answers all others.
+async fn bare(artifacts: &Artifacts, kube: &Path, image: &str) -> anyhow::Result<Started> {
+    let shape = Shape { name: "bench-kubernetes-bare", memory_mib: AMPLE_MIB, kubernetes: "" };
+    let cluster = Cluster::boot(artifacts, kube, None, shape).await?;
+    let (config, programs) = (cluster.config.clone(), Bare::new(image)?);
+    let mut started = Started { cluster, stages: Vec::new() };
+    started.cluster.machine.wait_api().await?;
+    started.stage(ANSWERS).await?;
+    programs.start_api_server(&started.cluster, &config).await?;
+    started.stage(SERVES).await?;
+    programs.start_rest(&started.cluster, &config).await?;
+    started.stage(READY).await?;
+    Ok(started)
+}
+
+/// How long ours takes, in parts of what the bare one does.
+fn beside(ours: &[Stage], bare: &[Stage]) -> Table {
+    let at = |stages: &[Stage], stage: &str| {
+        stages.iter().find(|(name, _)| *name == stage).map_or(f64::NAN, |(_, at)| *at)
+    };
+    let mut table =
+        Table::new("Time from power-on to Ready, beside a bare control plane in the same machine");
+    for (what, from, to) in [
+        ("power-on to the node's API", None, ANSWERS),
+        ("from there to an API server that is ready", Some(ANSWERS), SERVES),
+        ("from there to a node that is Ready", Some(SERVES), READY),
+        ("power-on to Ready", None, READY),
+    ] {
+        let took = |of: &[Stage]| at(of, to) - from.map_or(0.0, |from| at(of, from));
+        table.add(&format!("{what}: ours"), &[took(ours)], "s");
+        table.add(&format!("{what}: bare"), &[took(bare)], "s");
+        table.add(&format!("{what}: ratio"), &[took(ours) / took(bare)], "x");
+    }
+    table.notes.push(
+        "bare: the same five programs as pods of a node without a cluster, with the flags that they cannot do without, certificates made \
+         beforehand, no encryption, audit, TLS to etcd or probes; the rest is started when the API server answers"
+            .to_owned(),
+    );
+    table.notes.push(
+        "two boots by the guest's clock in emulation: other work on the host shows in both"
+            .to_owned(),
+    );
+    table
+}
+
+/// Memory and writes of a cluster with nothing to do.
+async fn idle(cluster: Cluster) -> anyhow::Result<Table> {
     let mut api = cluster.machine.api()?;
     pass(&mut api, SETTLE).await?;
     let mut table = Table::new(
@@ -145,24 +217,50 @@ async fn idle(artifacts: &Artifacts, kube: &Path) -> anyhow::Result<(Table, Tabl
         "memory used is MemTotal - MemAvailable; what a group is charged for includes pages of files that can be dropped"
             .to_owned(),
     );
-    let (sectors, begin) = (written(&mut api).await?, uptime(&mut api).await?);
+    let (sectors, before) = (written(&mut api).await?, writers(&mut api).await?);
+    let begin = uptime(&mut api).await?;
     pass(&mut api, IDLE).await?;
-    let (more, end) = (written(&mut api).await?, uptime(&mut api).await?);
+    let (more, after) = (written(&mut api).await?, writers(&mut api).await?);
+    let hours = (uptime(&mut api).await? - begin) / 3600.0;
     let bytes = more.saturating_sub(sectors) * 512;
-    table.add("written to the disk", &[mib(bytes) * 3600.0 / (end - begin)], "MiB/h");
+    table.add("written to the disk", &[mib(bytes) / hours], "MiB/h");
+    let mut rest = bytes;
+    for (group, now) in &after {
+        let wrote = now.saturating_sub(before.get(group).copied().unwrap_or_default());
+        rest = rest.saturating_sub(wrote);
+        if wrote > 0 {
+            table.add(&format!("  of it by {group}"), &[mib(wrote) / hours], "MiB/h");
+        }
+    }
+    table.add("  of it by the kernel: journal, inodes, folders", &[mib(rest) / hours], "MiB/h");
     let words = ["get", "events", "-A", "--field-selector", "reason=Pulling", "-o", "name"];
     let pulled = cluster.kubectl.ok(&words).await?.lines().count();
     table.add("images pulled until then", &[number(pulled)], "");
     table.at_most(0.0, "nothing is pulled");
-    Ok((stages, table))
+    Ok(table)
+}
+
+/// Bytes that each service, each pod of the node and all pods of the cluster have written to disks since they began, by cgroup.
+async fn writers(api: &mut Api) -> anyhow::Result<BTreeMap<String, u64>> {
+    let mut found = BTreeMap::new();
+    for group in api.cgroups(GROUPS).await? {
+        let names: Vec<&str> = group.path.split('/').filter(|name| !name.is_empty()).collect();
+        if !matches!(names.as_slice(), ["system" | "pods", _] | ["init" | "kubepods"]) {
+            continue;
+        }
+        let text = api.read_text(&format!("/sys/fs/cgroup/{}/io.stat", names.join("/"))).await?;
+        let bytes = text.split_whitespace().filter_map(|word| word.strip_prefix("wbytes="));
+        found.insert(group.path.clone(), bytes.filter_map(|word| word.parse::<u64>().ok()).sum());
+    }
+    Ok(found)
 }
 
 /// The smallest machine of those tried that becomes a cluster and runs a pod.
-async fn smallest(artifacts: &Artifacts, kube: &Path) -> anyhow::Result<Table> {
+async fn smallest(artifacts: &Artifacts, kube: &Path, patience: Duration) -> anyhow::Result<Table> {
     let mut table = Table::new("The smallest machine that becomes Ready and runs a pod");
     let mut works = f64::NAN;
     for memory_mib in SMALLER_MIB {
-        match cluster(artifacts, kube, memory_mib).await {
+        match cluster(artifacts, kube, memory_mib, patience).await {
             Ok(started) => {
                 let memory =
                     started.cluster.machine.api()?.status().await?.memory.unwrap_or_default();

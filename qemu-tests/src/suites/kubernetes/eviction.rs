@@ -10,7 +10,8 @@ use crate::report::Report;
 
 const NAMESPACE: &str = "eviction";
 
-/// What the kubelet has left when a greedy pod has what it wants: less than it needs (100 MiB), more than the kernel does.
+/// What is left for pods when a greedy one has what it wants: less than the kubelet wants to have left (100 MiB), more than the kernel does,
+/// which else ends the pod before the kubelet has seen it.
 const LEFT_MIB: u64 = 64;
 
 /// One who asks for what it uses, one who writes more than it may.
@@ -65,6 +66,14 @@ async fn disk(cluster: &mut Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Memory that pods can still have, by the kubelet's summary: of the node's, and of the part of it that all pods together may use.
+fn left_for_pods(summary: &Value) -> Option<u64> {
+    let available = |of: &Value| of.pointer("/memory/availableBytes").and_then(Value::as_u64);
+    let node = summary.get("node")?;
+    let pods = node["systemContainers"].as_array()?.iter().find(|one| one["name"] == "pods")?;
+    Some(available(node)?.min(available(pods)?))
+}
+
 async fn memory(cluster: &mut Cluster) -> anyhow::Result<()> {
     let kubectl = &cluster.kubectl;
     let modest = ["-n", NAMESPACE, "pod/modest"];
@@ -72,8 +81,7 @@ async fn memory(cluster: &mut Cluster) -> anyhow::Result<()> {
     let before = kubectl.get(&modest).await?["status"]["containerStatuses"].clone();
     let path = format!("/api/v1/nodes/{}/proxy/stats/summary", cluster.node().await?);
     let summary: Value = serde_json::from_str(&kubectl.ok(&["get", "--raw", &path]).await?)?;
-    let free = summary.pointer("/node/memory/availableBytes").and_then(Value::as_u64);
-    let free = free.context("the kubelet does not say how much memory is free")? >> 20;
+    let free = left_for_pods(&summary).with_context(|| format!("no memory in {summary}"))? >> 20;
     let much = free.saturating_sub(LEFT_MIB).to_string();
     let words = ["run", "greedy", "-n", NAMESPACE, "--image", WORKLOAD, "--restart=Never"];
     let more = ["--image-pull-policy=Never", "--", "hog", &much];

@@ -1,0 +1,235 @@
+//! The control plane as somebody starts it by hand: upstream's programs with the flags that they cannot do without, one authority, one
+//! administrator whom all of them call as. What our own is measured against; nobody should run this.
+
+use std::time::{Duration, SystemTime};
+
+use ingot_pki::kubernetes::{Subject, Usage};
+use ingot_pki::{Ca, Identity, SubjectName, Validity};
+use serde_json::{Value, json};
+
+use super::Cluster;
+use crate::documents;
+use crate::wait;
+
+/// Far longer than a measurement.
+const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+/// Where each program finds the files.
+const FILES: &str = "/files";
+/// Folders of the node that the kubelet sees, and whether what it mounts there is seen outside.
+const FOLDERS: [(&str, &str); 5] = [
+    ("/var/lib/kubelet", "Bidirectional"),
+    ("/var/log", "None"),
+    ("/run/ingot", "HostToContainer"),
+    ("/sys", "HostToContainer"),
+    ("/sys/fs/cgroup", "HostToContainer"),
+];
+
+/// The programs as pods of a node, which must run no cluster of its own.
+#[derive(Debug)]
+pub struct Bare {
+    image: String,
+    files: Value,
+    admin: Identity,
+    ca: Ca,
+}
+
+impl Bare {
+    /// With the programs of this image.
+    pub fn new(image: &str) -> anyhow::Result<Self> {
+        let validity = Validity::starting(SystemTime::now(), LIFETIME);
+        let ca = Ca::generate("bare", validity)?;
+        let names = ["127.0.0.1", "10.96.0.1"].map(|text| text.parse().map(SubjectName::Ip));
+        let serving = Subject {
+            common_name: "kube-apiserver".to_owned(),
+            group: None,
+            usage: Usage::Server,
+            names: names.into_iter().collect::<Result<_, _>>()?,
+        };
+        let serving = ca.issue_kubernetes(&serving, validity)?;
+        let admin = Subject {
+            common_name: "admin".to_owned(),
+            group: Some("system:masters".to_owned()),
+            usage: Usage::Client,
+            names: Vec::new(),
+        };
+        let admin = ca.issue_kubernetes(&admin, validity)?;
+        let kubelet = json!({
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "containerRuntimeEndpoint": "unix:///run/ingot/cri.sock",
+            "cgroupDriver": "cgroupfs",
+            "failSwapOn": false,
+            "resolvConf": "/etc/resolv.conf",
+            "authentication": {"x509": {"clientCAFile": format!("{FILES}/ca.crt")}},
+        });
+        let own = kubeconfig(&ca, &admin, "https://127.0.0.1:6443");
+        let files = json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "bare"},
+            "data": {
+                "ca.crt": ca.certificate().to_pem(),
+                "serving.crt": serving.certificate.to_pem(),
+                "serving.key": serving.key.to_pem().as_str(),
+                "service-accounts.key": ingot_pki::PrivateKey::generate()?.to_pem().as_str(),
+                "kubeconfig": own.to_string(),
+                "kubelet.json": kubelet.to_string(),
+            },
+        });
+        Ok(Self { image: image.to_owned(), files, admin, ca })
+    }
+
+    /// Starts etcd and the API server on a node with this config, and returns when the API server is ready.
+    pub async fn start_api_server(&self, cluster: &Cluster, config: &str) -> anyhow::Result<()> {
+        let port = cluster.machine.forwarded(super::cluster::API_SERVER_PORT)?;
+        let outside = kubeconfig(&self.ca, &self.admin, &format!("https://127.0.0.1:{port}"));
+        cluster.write_kubeconfig(&outside.to_string())?;
+        let first = [self.files.clone(), self.etcd(), self.api_server()];
+        cluster.apply_config(&with(config, &first)).await?;
+        cluster.wait_api_server().await
+    }
+
+    /// Starts the rest beside them, and returns when the node is Ready.
+    pub async fn start_rest(&self, cluster: &Cluster, config: &str) -> anyhow::Result<()> {
+        let all = [
+            self.files.clone(),
+            self.etcd(),
+            self.api_server(),
+            self.controller_manager(),
+            self.program("kube-scheduler", &[("kubeconfig", "/files/kubeconfig")]),
+            self.kubelet(),
+        ];
+        cluster.apply_config(&with(config, &all)).await?;
+        let name = "the node of a bare control plane";
+        let nodes = ["get", "nodes", "-o", "name"];
+        wait::until(name, super::cluster::READY_LIMIT, async || {
+            let said = cluster.kubectl.ok(&nodes).await?;
+            Ok(said.contains("node/").then_some(()))
+        })
+        .await?;
+        cluster.wait_ready().await
+    }
+
+    fn etcd(&self) -> Value {
+        let mut pod = self.program(
+            "etcd",
+            &[
+                ("data-dir", "/data/etcd"),
+                ("listen-client-urls", "http://127.0.0.1:2379"),
+                ("advertise-client-urls", "http://127.0.0.1:2379"),
+            ],
+        );
+        add_volume(&mut pod, json!({"name": "data", "emptyDir": {}}), "/data", "None");
+        pod
+    }
+
+    fn api_server(&self) -> Value {
+        self.program(
+            "kube-apiserver",
+            &[
+                ("etcd-servers", "http://127.0.0.1:2379"),
+                ("authorization-mode", "Node,RBAC"),
+                ("client-ca-file", "/files/ca.crt"),
+                ("tls-cert-file", "/files/serving.crt"),
+                ("tls-private-key-file", "/files/serving.key"),
+                ("service-account-key-file", "/files/service-accounts.key"),
+                ("service-account-signing-key-file", "/files/service-accounts.key"),
+                ("service-account-issuer", "https://kubernetes.default.svc"),
+                ("service-cluster-ip-range", "10.96.0.0/12"),
+                ("allow-privileged", "true"),
+            ],
+        )
+    }
+
+    fn controller_manager(&self) -> Value {
+        self.program(
+            "kube-controller-manager",
+            &[
+                ("kubeconfig", "/files/kubeconfig"),
+                ("root-ca-file", "/files/ca.crt"),
+                ("service-account-private-key-file", "/files/service-accounts.key"),
+                ("allocate-node-cidrs", "true"),
+                ("cluster-cidr", "10.244.0.0/16"),
+            ],
+        )
+    }
+
+    fn kubelet(&self) -> Value {
+        let flags = [("config", "/files/kubelet.json"), ("kubeconfig", "/files/kubeconfig")];
+        let mut pod = self.program("kubelet", &flags);
+        for name in ["hostPID", "hostIPC"] {
+            pod["spec"][name] = json!(true);
+        }
+        pod["spec"]["containers"][0]["securityContext"] = json!({"privileged": true});
+        for (number, (path, propagation)) in FOLDERS.iter().enumerate() {
+            let volume = json!({"name": format!("node{number}"), "hostPath": {"path": path}});
+            add_volume(&mut pod, volume, path, propagation);
+        }
+        pod
+    }
+
+    /// A pod that runs one program with these flags, in the node's network.
+    fn program(&self, name: &str, flags: &[(&str, &str)]) -> Value {
+        let mut command = vec![format!("/usr/local/bin/{name}")];
+        command.extend(flags.iter().map(|(flag, value)| format!("--{flag}={value}")));
+        let container = json!({
+            "name": "main",
+            "image": self.image,
+            "imagePullPolicy": "Never",
+            "command": command,
+            "volumeMounts": [],
+        });
+        let mut pod = json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name},
+            "spec": {"hostNetwork": true, "containers": [container], "volumes": []},
+        });
+        let files = json!({"name": "files", "configMap": {"name": "bare"}});
+        add_volume(&mut pod, files, FILES, "None");
+        let room = json!({"name": "tmp", "emptyDir": {}});
+        add_volume(&mut pod, room, "/tmp", "None");
+        pod
+    }
+}
+
+fn add_volume(pod: &mut Value, volume: Value, path: &str, propagation: &str) {
+    let mount = json!({"name": volume["name"], "mountPath": path, "mountPropagation": propagation});
+    let spec = &mut pod["spec"];
+    for (list, one) in [("/volumes", volume), ("/containers/0/volumeMounts", mount)] {
+        if let Some(list) = spec.pointer_mut(list).and_then(Value::as_array_mut) {
+            list.push(one);
+        }
+    }
+}
+
+fn with(config: &str, documents: &[Value]) -> String {
+    let documents = documents.iter().map(|document| format!("{document:#}\n"));
+    let all: Vec<String> = std::iter::once(config.to_owned()).chain(documents).collect();
+    documents::stream(&all)
+}
+
+/// How somebody reaches the cluster, with everything in one file.
+fn kubeconfig(ca: &Ca, user: &Identity, server: &str) -> Value {
+    let base64 = |text: &str| base64::Engine::encode(&base64::prelude::BASE64_STANDARD, text);
+    json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "bare",
+        "clusters": [{
+            "name": "bare",
+            "cluster": {
+                "server": server,
+                "certificate-authority-data": base64(&ca.certificate().to_pem()),
+            },
+        }],
+        "users": [{
+            "name": "admin",
+            "user": {
+                "client-certificate-data": base64(&user.certificate.to_pem()),
+                "client-key-data": base64(user.key.to_pem().as_str()),
+            },
+        }],
+        "contexts": [{"name": "bare", "context": {"cluster": "bare", "user": "admin"}}],
+    })
+}
