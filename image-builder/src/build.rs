@@ -17,7 +17,7 @@ use crate::root::{self, Parts};
 use crate::tools::{Lock, LockMode, Package, Tools};
 use crate::tree::{Content, Tree, refuse};
 use crate::write::{cpio, erofs, verity};
-use crate::{binaries, digest, initrd, inputs, kubernetes, sbom, sizes};
+use crate::{apparmor, binaries, digest, initrd, inputs, kubernetes, sbom, sizes};
 
 /// Version of Ingot.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -149,6 +149,9 @@ pub enum BuildError {
     /// The tree as such.
     #[error(transparent)]
     Tree(#[from] crate::tree::TreeError),
+    /// AppArmor profiles.
+    #[error(transparent)]
+    Apparmor(#[from] crate::apparmor::ApparmorError),
     /// Kernel modules.
     #[error(transparent)]
     Modules(#[from] crate::modules::ModuleError),
@@ -338,6 +341,8 @@ impl Job<'_> {
             version: VERSION,
         };
         let mut tree = root::assemble(&parts)?;
+        let profiles = &self.recipe.apparmor;
+        apparmor::add(&mut tree, profiles, parts.recipe_dir, others, self.tools, self.work)?;
         let release = json!({
             "name": "Ingot",
             "version": VERSION,

@@ -44,7 +44,7 @@ pub fn collect(
         contents.insert(name.clone(), sha256);
         program_sizes.insert(name.clone(), size);
     }
-    for file in &recipe.files {
+    for file in recipe.files.iter().chain(&recipe.apparmor) {
         contents.insert(file.path.clone(), digest::of_file(&options.recipes().join(&file.from))?.0);
     }
     if let Some(built) = &options.kubernetes {
@@ -58,7 +58,7 @@ pub fn collect(
         crates.iter().map(|one| format!("{} {}", one.name, one.version)).collect();
     let mut plain = recipe.clone();
     // Where extra files lie on this machine does not matter, only what is in them.
-    for file in &mut plain.files {
+    for file in plain.files.iter_mut().chain(&mut plain.apparmor) {
         file.from = PathBuf::new();
     }
     let all = json!({

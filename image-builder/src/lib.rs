@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod apparmor;
 pub mod binaries;
 pub mod build;
 pub mod cargo;

@@ -35,6 +35,9 @@ pub struct Recipe {
     /// Further files, from the recipe's directory.
     #[serde(default, rename = "file")]
     pub files: Vec<ExtraFile>,
+    /// AppArmor profiles from the recipe's directory, compiled.
+    #[serde(default)]
+    pub apparmor: Vec<ExtraFile>,
     /// Container images bundled in the root.
     #[serde(default, rename = "image")]
     pub images: Vec<BundledImage>,

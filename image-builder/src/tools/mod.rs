@@ -193,13 +193,21 @@ impl Tools {
             program: program.to_owned(),
             root: host.clone(),
         })?;
+        Ok(self.command_at(&path))
+    }
+
+    /// A command that runs a program of some unpacked package with the sysroot's loader and libraries.
+    #[must_use]
+    pub fn command_at(&self, path: &Path) -> Command {
+        let host = self.sysroot();
         let library = host.join(LIBRARY_DIR);
         let mut search = OsString::from(&library);
         search.push(":");
         search.push(library.join("systemd"));
         let mut command = Command::new(host.join(LOADER));
-        command.arg("--library-path").arg(search).arg("--argv0").arg(program).arg(path);
-        Ok(command)
+        let name = path.file_name().unwrap_or_default();
+        command.arg("--library-path").arg(search).arg("--argv0").arg(name).arg(path);
+        command
     }
 
     /// The x86-64 machine emulator, told where its firmware and loadable modules lie. Add the machine's arguments.

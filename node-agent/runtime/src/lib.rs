@@ -21,6 +21,7 @@ pub mod stats;
 pub mod status;
 pub mod surroundings;
 
+mod apparmor;
 mod cdi;
 mod cgroup;
 mod container;

@@ -11,6 +11,7 @@ use ingot_linux::process::start_time;
 use ingot_runc_api::{Create, Created, Overlay, Stdio, UserNamespace};
 
 use super::{ContainerError, RunPaths, User, accounts};
+use crate::apparmor;
 use crate::cdi;
 use crate::cgroup::{Cgroup, settings};
 use crate::config::{
@@ -200,7 +201,7 @@ fn describe(
         stage: &folders.stage,
         images: &work.mounted,
         devices: &made,
-        apparmor: apparmor_profile(config)?,
+        apparmor: apparmor::profile_of(config)?,
         seccomp: profile.as_deref(),
     })?;
     Ok(described)
@@ -233,26 +234,6 @@ fn seccomp_profile(profile: &SecurityProfile) -> Result<Option<String>, Containe
     let root = ingot_linux::beneath::folder(Path::new("/")).map_err(failed)?;
     let bytes = ingot_linux::beneath::read(&root, &path, PROFILE_LENGTH_MAX).map_err(failed)?;
     String::from_utf8(bytes).map(Some).map_err(|e| failed(std::io::Error::other(e)))
-}
-
-/// The profile to apply. One that is asked for by name must be there; a default of our own does not exist.
-fn apparmor_profile(config: &ContainerConfig) -> Result<Option<&str>, ContainerError> {
-    let SecurityProfile::Localhost(profile) = &config.security.apparmor else { return Ok(None) };
-    if config.security.privileged {
-        return Ok(None);
-    }
-    let refused = |problem| ContainerError::AppArmor { profile: profile.clone(), problem };
-    let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
-    if !enabled.is_ok_and(|text| text.starts_with('Y')) {
-        return Err(refused("the kernel runs without AppArmor"));
-    }
-    let loaded =
-        std::fs::read_to_string("/sys/kernel/security/apparmor/profiles").unwrap_or_default();
-    let named = |line: &str| line.rsplit_once(" (").is_some_and(|(name, _)| name == profile);
-    if profile.is_empty() || !loaded.lines().any(named) {
-        return Err(refused("it is not loaded"));
-    }
-    Ok(Some(profile))
 }
 
 /// The environment with a zero byte behind each variable.

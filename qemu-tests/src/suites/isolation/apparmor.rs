@@ -1,8 +1,10 @@
-//! AppArmor: profiles are applied when the kernel has it, and it is said when it has not.
+//! AppArmor: Ingot's own profile is applied unless another one is asked for, those that are asked for are applied when the
+//! kernel has them, and it is said when it has not.
 
 use anyhow::ensure;
 
-use super::bench::{Bench, profile, rights};
+use super::bench::{Bench, Trial, privileged_pod, profile, rights, try_all};
+use super::users;
 use crate::cri::{self, v1};
 use crate::machine::Machine;
 use crate::report::Report;
@@ -25,6 +27,93 @@ END
 mount -t securityfs none /sys/kernel/security 2>/dev/null
 apparmor_parser --replace --skip-cache /tmp/profile && echo loaded
 "#;
+
+/// Under which profile the first process of a container runs, and a program that is executed there.
+const WHO: &str = "cat /proc/1/attr/current /proc/self/attr/current";
+const OURS: &str = "ingot-default (enforce)\ningot-default (enforce)";
+const NONE: &str = "unconfined\nunconfined";
+/// What a container with all capabilities and no other wall may do to the node.
+const REACH: &str = "mount -t tmpfs none /tmp 2>/dev/null && echo mounted; \
+     (echo 60 >/proc/sys/vm/swappiness) 2>/dev/null && echo set; (: >>/proc/irq/default_smp_affinity) 2>/dev/null && echo opened; \
+     (echo 1 >/proc/sys/kernel/shm_rmid_forced) && echo own";
+
+fn powerful(it: &mut v1::ContainerConfig) {
+    let add_capabilities = vec!["ALL".to_owned()];
+    let rights = rights(it);
+    rights.capabilities = Some(v1::Capability { add_capabilities, ..Default::default() });
+    rights.seccomp = Some(profile(ProfileType::Unconfined, ""));
+    // One that is nowhere: an empty list would stand for the default.
+    rights.masked_paths = vec!["/nowhere".to_owned()];
+    rights.readonly_paths = vec!["/nowhere".to_owned()];
+}
+
+/// Of a kernel with AppArmor.
+const TRIALS: &[Trial] = &[
+    Trial {
+        name: "a container that asks for nothing has Ingot's own AppArmor profile",
+        pod: None,
+        ask: |_| {},
+        script: WHO,
+        expect: OURS,
+    },
+    Trial {
+        name: "it is that of a user without new privileges, too",
+        pod: None,
+        ask: |it| {
+            let rights = rights(it);
+            rights.apparmor = Some(profile(ProfileType::RuntimeDefault, ""));
+            rights.run_as_user = Some(v1::Int64Value { value: 1000 });
+            rights.no_new_privs = true;
+        },
+        script: WHO,
+        expect: OURS,
+    },
+    Trial {
+        name: "it is that of a pod with ids of its own, too",
+        pod: Some(users::own_users),
+        ask: |_| {},
+        script: WHO,
+        expect: OURS,
+    },
+    Trial {
+        name: "a container that asks for no AppArmor profile has none",
+        pod: None,
+        ask: |it| rights(it).apparmor = Some(profile(ProfileType::Unconfined, "")),
+        script: WHO,
+        expect: NONE,
+    },
+    Trial {
+        name: "a privileged container has no AppArmor profile",
+        pod: Some(privileged_pod),
+        ask: |it| rights(it).privileged = true,
+        script: WHO,
+        expect: NONE,
+    },
+    Trial {
+        name: "Ingot's own AppArmor profile holds where every other wall is open",
+        pod: None,
+        ask: powerful,
+        script: REACH,
+        expect: "own",
+    },
+    Trial {
+        name: "without it the same container reaches the node",
+        pod: None,
+        ask: |it| {
+            powerful(it);
+            rights(it).apparmor = Some(profile(ProfileType::Unconfined, ""));
+        },
+        script: REACH,
+        expect: "mounted\nset\nopened\nown",
+    },
+    Trial {
+        name: "programs under Ingot's own AppArmor profile can end each other",
+        pod: None,
+        ask: |_| {},
+        script: "sleep 1000 & kill $! && wait $!; echo $?",
+        expect: "Terminated\n143",
+    },
+];
 
 fn with(it: &mut v1::ContainerConfig, name: &str) {
     rights(it).apparmor = Some(profile(ProfileType::Localhost, name));
@@ -49,6 +138,7 @@ pub(super) async fn run(machine: &mut Machine, bench: &mut Bench, report: &Repor
         return report
             .skip("an AppArmor profile is applied", "the kernel of this image has no AppArmor");
     }
+    try_all(machine, bench, report, TRIALS).await;
     report
         .check("an AppArmor profile is applied to the container and to programs started in it", machine, async |_| {
             bench.cri.pull(PARSER).await?;
