@@ -24,11 +24,25 @@ pub(crate) struct AddonsController {
     state: State,
     kubernetes: Kubernetes,
     client: Option<(Client, Instant)>,
-    /// What was applied without an error, and when.
-    applied: Option<(String, Instant)>,
+    applied: Applied,
     labelled: bool,
     settled: bool,
     record: tokio::sync::watch::Receiver<Option<std::sync::Arc<crate::kubernetes::record::Record>>>,
+}
+
+/// What was applied last, by its digest, and when; nothing when that did not go well, for then the cluster is not what it was before
+/// either.
+#[derive(Debug, Default)]
+struct Applied(Option<(String, Instant)>);
+
+impl Applied {
+    fn note(&mut self, digest: String, went_well: bool) {
+        self.0 = went_well.then(|| (digest, Instant::now()));
+    }
+
+    fn is(&self, wanted: &str) -> bool {
+        self.0.as_ref().is_some_and(|(digest, at)| digest == wanted && at.elapsed() < AGAIN)
+    }
 }
 
 /// What is there.
@@ -52,8 +66,8 @@ impl AddonsController {
     /// Says what it sees in `kubernetes`.
     pub(crate) fn new(state: State, kubernetes: Kubernetes) -> Self {
         let record = kubernetes.subscribe();
-        let (client, applied) = (None, None);
-        Self { state, kubernetes, client, applied, labelled: false, settled: false, record }
+        let applied = Applied::default();
+        Self { state, kubernetes, client: None, applied, labelled: false, settled: false, record }
     }
 
     fn cluster(&self, want: &Want) -> Option<Cluster> {
@@ -161,11 +175,7 @@ impl Controller for AddonsController {
     }
 
     fn plan(&self, _: &Want, have: &Have) -> Vec<Step> {
-        let fresh = self
-            .applied
-            .as_ref()
-            .is_some_and(|(digest, at)| *digest == have.wanted && at.elapsed() < AGAIN);
-        if have.bootstrapped && have.answers.is_ok() && !fresh {
+        if have.bootstrapped && have.answers.is_ok() && !self.applied.is(&have.wanted) {
             vec![Step::Apply]
         } else {
             Vec::new()
@@ -175,9 +185,9 @@ impl Controller for AddonsController {
     async fn apply(&mut self, want: &Want, _: Step) -> anyhow::Result<()> {
         let Some(cluster) = self.cluster(want) else { return Ok(()) };
         let addons = wanted(&cluster, Path::new(ADDONS));
-        self.apply_all(&cluster, &addons).await?;
-        self.applied = Some((digest(&addons), Instant::now()));
-        Ok(())
+        let result = self.apply_all(&cluster, &addons).await;
+        self.applied.note(digest(&addons), result.is_ok());
+        result
     }
 
     fn outcome(&self, _: &Want, have: &Have) -> Outcome {
@@ -205,5 +215,22 @@ impl Controller for AddonsController {
 
     fn resync(&self) -> Option<Duration> {
         Some(if self.settled { INTERVAL } else { SOON })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_applied_before_a_failure_is_applied_again() {
+        let mut applied = Applied::default();
+        assert!(!applied.is("good"));
+        applied.note("good".into(), true);
+        assert!(applied.is("good") && !applied.is("bad"));
+        applied.note("bad".into(), false);
+        assert!(!applied.is("bad"));
+        // Else the words about the bad one stay, and what it left out stays away.
+        assert!(!applied.is("good"));
     }
 }
