@@ -4,6 +4,7 @@
 pub mod beneath;
 pub mod cgroup;
 pub mod clock;
+pub mod device_rules;
 pub mod dm_verity;
 pub mod exec;
 pub mod file_lock;

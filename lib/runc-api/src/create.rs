@@ -32,10 +32,8 @@ pub struct Create {
     /// Numbers of `mounts` that are put in place only when the container is complete, and where: over folders that are
     /// filled first.
     pub late: Vec<(usize, String)>,
-    /// Full path of the cgroup, made and limited by the agent.
+    /// Full path of the cgroup, made and limited by the agent, which has also said which devices its processes may use.
     pub cgroup: PathBuf,
-    /// Devices it may use besides the harmless ones; `None`: all of the node.
-    pub devices: Option<Vec<DeviceRule>>,
     /// The user namespace that it joins.
     pub user: Option<UserNamespace>,
     /// What its standard descriptors are.
@@ -125,23 +123,6 @@ pub enum Propagation {
     Slave,
     /// Both ways.
     Shared,
-}
-
-/// Devices that may be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeviceRule {
-    /// A block device, not a character device.
-    pub block: bool,
-    /// Major number; `None`: any.
-    pub major: Option<u32>,
-    /// Minor number; `None`: any.
-    pub minor: Option<u32>,
-    /// May be read.
-    pub read: bool,
-    /// May be written.
-    pub write: bool,
-    /// A node for it may be made.
-    pub make: bool,
 }
 
 /// A container that waits to be started.

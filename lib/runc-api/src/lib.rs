@@ -12,9 +12,7 @@ mod create;
 mod exec;
 mod sandbox;
 
-pub use create::{
-    Create, Created, DeviceRule, Mount, MountSource, Overlay, Propagation, Stdio, UserNamespace,
-};
+pub use create::{Create, Created, Mount, MountSource, Overlay, Propagation, Stdio, UserNamespace};
 pub use exec::Exec;
 pub use sandbox::{IdMapping, Mappings, Sandbox, Tmpfs};
 

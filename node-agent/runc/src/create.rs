@@ -19,7 +19,7 @@ use crate::namespaces::Namespaces;
 use crate::program::Program;
 use crate::rights::Rights;
 use crate::spec::Spec;
-use crate::{bpf_devices, lock, mounts};
+use crate::{lock, mounts};
 
 /// How long the new process may take until it waits for its start. Shorter than the agent waits for us.
 const DEADLINE: Duration = Duration::from_secs(50);
@@ -36,9 +36,6 @@ pub(crate) fn build(
     let spec = Spec::read(&request.bundle)?;
     let (ours, channel) = packet::pair().context("make a pair of sockets")?;
     let init = open(request, &spec, descriptors, channel)?;
-    if let Some(devices) = &request.devices {
-        bpf_devices::attach(&request.cgroup, devices).context("set the device rules")?;
-    }
     limits::prepare(&init.limits, spec.process.oom_score_adj)?;
     let born = give_birth(init)?;
     let heard = hear(&ours, born);

@@ -8,7 +8,6 @@
 //! What it does is described by the types of `ingot-runc-api`.
 #![deny(unsafe_op_in_unsafe_fn)]
 
-mod bpf_devices;
 mod create;
 mod exec;
 mod fork;

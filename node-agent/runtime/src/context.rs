@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ingot_images::ImageStore;
 use tokio::sync::{Semaphore, broadcast, watch};
 
+use crate::device::KnownRules;
 use crate::engine::reach::Reach;
 use crate::engine::{EngineConfig, Paths};
 use crate::event::{Event, Reason, Severity};
@@ -36,6 +37,7 @@ pub(crate) struct Context {
     pub(crate) snapshot: watch::Sender<Arc<Vec<Arc<PodStatus>>>>,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) reach: Reach,
+    pub(crate) device_rules: KnownRules,
     /// By uid. A change of one pod copies none of the others.
     statuses: Mutex<BTreeMap<String, Arc<PodStatus>>>,
     logs: Mutex<HashMap<LogKey, Arc<watch::Sender<u64>>>>,
@@ -60,6 +62,7 @@ impl Context {
             snapshot: watch::Sender::new(Arc::default()),
             events,
             reach: Reach::default(),
+            device_rules: KnownRules::default(),
             statuses: Mutex::default(),
             logs: Mutex::default(),
         }

@@ -4,8 +4,9 @@
 
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use ingot_runc_api::DeviceRule;
+use ingot_linux::device_rules::{DeviceRule, DeviceRules};
 use serde_json::{Value, json};
 
 use crate::config::Device;
@@ -15,6 +16,27 @@ const OTHERS: &[&str] = &["pts", "shm", "fd", "mqueue", "hugepages", ".lxc", ".l
 
 /// Nodes that every container has of its own.
 const OWN: &[&str] = &["ptmx", "console", "tty", "null", "zero", "full", "random", "urandom"];
+
+/// What every container may do with devices, as with runc. A node alone is harmless: opening it asks again.
+const HARMLESS: &[DeviceRule] = &[
+    DeviceRule { read: false, write: false, ..harmless(None, None) },
+    DeviceRule { read: false, write: false, block: true, ..harmless(None, None) },
+    harmless(Some(1), Some(3)), // null
+    harmless(Some(1), Some(5)), // zero
+    harmless(Some(1), Some(7)), // full
+    harmless(Some(1), Some(8)), // random
+    harmless(Some(1), Some(9)), // urandom
+    harmless(Some(5), Some(0)), // tty
+    harmless(Some(5), Some(2)), // ptmx
+    harmless(Some(136), None),  // pseudo terminals
+];
+
+const fn harmless(major: Option<u32>, minor: Option<u32>) -> DeviceRule {
+    DeviceRule { block: false, major, minor, read: true, write: true, make: true }
+}
+
+/// Lists of rules that are kept ready: nearly all containers have the same.
+const RULES_KEPT_MAX: usize = 8;
 
 /// Most nodes that a folder gives: one more means that it is not a folder of devices.
 const NODES_MAX: usize = 4096;
@@ -38,6 +60,9 @@ pub(crate) enum DeviceError {
     /// Its permissions are not some of `r`, `w` and `m`.
     #[error("{permissions:?} are no permissions of a device; write some of r, w and m")]
     Permissions { permissions: String },
+    /// The kernel does not take the rules for devices.
+    #[error("set the rules for devices")]
+    Rules(#[source] std::io::Error),
     /// A folder with more than devices.
     #[error("{path} holds more than {NODES_MAX} files")]
     TooMany { path: PathBuf },
@@ -86,6 +111,37 @@ impl Node {
             write: self.permissions.contains('w'),
             make: self.permissions.contains('m'),
         }
+    }
+}
+
+/// Rules that the kernel has taken, newest last, each with what it was made of.
+#[derive(Default)]
+pub(crate) struct KnownRules(Mutex<Vec<(Vec<DeviceRule>, Arc<DeviceRules>)>>);
+
+impl KnownRules {
+    /// Refuses to the processes of a cgroup every device but the harmless ones and these.
+    pub(crate) fn set(&self, cgroup: &Path, nodes: &[Node]) -> Result<(), DeviceError> {
+        let own = nodes.iter().map(Node::rule);
+        let rules: Vec<DeviceRule> = HARMLESS.iter().copied().chain(own).collect();
+        self.loaded(rules).and_then(|loaded| loaded.attach(cgroup)).map_err(DeviceError::Rules)
+    }
+
+    fn loaded(&self, rules: Vec<DeviceRule>) -> std::io::Result<Arc<DeviceRules>> {
+        let find = |all: &[(Vec<DeviceRule>, Arc<DeviceRules>)]| {
+            all.iter().find(|(of, _)| *of == rules).map(|(_, loaded)| loaded.clone())
+        };
+        let all = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = find(&all()) {
+            return Ok(known);
+        }
+        let loaded = Arc::new(DeviceRules::load(&rules)?);
+        let mut all = all();
+        if all.len() >= RULES_KEPT_MAX {
+            // The first was made for the first container of all, which hardly had devices of its own.
+            all.remove(1);
+        }
+        all.push((rules, loaded.clone()));
+        Ok(loaded)
     }
 }
 

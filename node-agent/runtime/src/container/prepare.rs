@@ -99,6 +99,9 @@ pub(super) fn prepare(work: &Work) -> Result<(Create, User), ContainerError> {
     write(&folders.bundle.join("config.json"), described.spec.to_string().as_bytes())?;
     write(&folders.bundle.join("env"), &environment(&described))?;
     work.cgroup.create(root, &settings(&config.resources)?)?;
+    if !config.security.privileged {
+        context.device_rules.set(work.cgroup.path(), &nodes)?;
+    }
     let in_user_namespace = work.sandbox.namespaces.user.as_ref().map(|user| UserNamespace {
         path: sandbox::namespaces(context, &work.key).join("user"),
         mappings: spec::mappings(user),
@@ -108,7 +111,6 @@ pub(super) fn prepare(work: &Work) -> Result<(Create, User), ContainerError> {
         (false, true) => Stdio::All,
         (false, false) => Stdio::Output,
     };
-    let rules = nodes.iter().map(Node::rule).collect();
     let request = Create {
         id: work.id.clone(),
         filters: filters(context),
@@ -125,7 +127,6 @@ pub(super) fn prepare(work: &Work) -> Result<(Create, User), ContainerError> {
         mounts: described.mounts.staged,
         bundle: folders.bundle,
         cgroup: work.cgroup.path().to_owned(),
-        devices: (!config.security.privileged).then_some(rules),
         user: in_user_namespace,
         stdio,
     };

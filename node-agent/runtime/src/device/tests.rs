@@ -43,3 +43,27 @@ fn a_later_node_takes_the_place_of_an_earlier_one() {
     assert_eq!(nodes.len(), 1);
     assert_eq!(nodes[0].permissions, "rwm");
 }
+
+#[test]
+fn harmless_are_those_that_lead_to_nothing_of_the_node() {
+    let opens = |block: bool, major: u32, minor: u32| {
+        HARMLESS.iter().any(|rule| {
+            rule.block == block
+                && rule.major.is_none_or(|of| of == major)
+                && rule.minor.is_none_or(|of| of == minor)
+                && (rule.read || rule.write)
+        })
+    };
+    for (major, minor) in
+        [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2), (136, 0), (136, 77)]
+    {
+        assert!(opens(false, major, minor), "{major}:{minor}");
+    }
+    // Memory, ports, the kernel's log, consoles, serial lines, the watchdog, disks.
+    for (major, minor) in [(1, 1), (1, 2), (1, 4), (1, 11), (4, 0), (4, 64), (5, 1), (10, 130)] {
+        assert!(!opens(false, major, minor), "{major}:{minor}");
+    }
+    for (major, minor) in [(1, 3), (5, 2), (8, 0), (254, 0), (259, 0)] {
+        assert!(!opens(true, major, minor), "{major}:{minor}");
+    }
+}
