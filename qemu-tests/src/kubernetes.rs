@@ -5,6 +5,7 @@ pub mod bare;
 pub mod cluster;
 pub mod command;
 pub mod kubectl;
+pub mod pair;
 pub mod rest;
 
 pub use cluster::{Cluster, Shape};

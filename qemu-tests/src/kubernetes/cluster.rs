@@ -96,6 +96,12 @@ impl Cluster {
         Ok(Self { machine, kubectl, config, contexts, kubeconfig, _registry: registry })
     }
 
+    /// The same, of a node that was booted with this config.
+    #[must_use]
+    pub fn with_config(self, config: String) -> Self {
+        Self { config, ..self }
+    }
+
     /// Runs `ingotctl` with these words as the node's administrator.
     pub async fn ingotctl(&self, words: &[&str]) -> anyhow::Result<Ran> {
         let mut command = Command::new(&self.machine.artifacts().tools.ingotctl);

@@ -10,7 +10,7 @@ use crate::artifacts::Artifacts;
 use crate::console::Console;
 use crate::credentials::Credentials;
 use crate::disk::output;
-use crate::qemu::args::{Accelerator, Clock, Description, Disk, Start};
+use crate::qemu::args::{Accelerator, Clock, Description, Disk, Start, Wire};
 use crate::{cidata, ports};
 
 /// How a machine starts.
@@ -36,6 +36,7 @@ pub struct MachineBuilder {
     command_line_replaced: Option<(String, String)>,
     disk_gib: u32,
     forwards: Vec<u16>,
+    wire: Option<Wire>,
     nvme: bool,
     credentials: Option<Rc<Credentials>>,
     directory: Option<PathBuf>,
@@ -55,6 +56,7 @@ impl MachineBuilder {
             command_line_replaced: None,
             disk_gib: 4,
             forwards: Vec::new(),
+            wire: None,
             nvme: false,
             credentials: None,
             directory: None,
@@ -131,6 +133,14 @@ impl MachineBuilder {
         self
     }
 
+    /// A second network card with this MAC address, first among the guest's. Its cable leads to the machine whose sockets are the same
+    /// two the other way round.
+    #[must_use]
+    pub fn wire(mut self, own: &Path, other: &Path, mac: &str) -> Self {
+        self.wire = Some(Wire { own: own.into(), other: other.into(), mac: mac.to_owned() });
+        self
+    }
+
     /// Whom the node trusts; a new authority when not said.
     #[must_use]
     pub fn credentials(mut self, credentials: Rc<Credentials>) -> Self {
@@ -186,6 +196,7 @@ impl MachineBuilder {
             console: at("console.log"),
             control_socket: sockets.path().join("qmp"),
             forwards,
+            wire: self.wire,
             uuid: random_uuid(),
             nvme: self.nvme,
             extra: Vec::new(),

@@ -71,6 +71,17 @@ pub(crate) struct Disk {
     pub(crate) read_only: bool,
 }
 
+/// A second network card, whose cable leads to that of one other machine and nowhere else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wire {
+    /// The socket at which this machine hears the other.
+    pub(crate) own: PathBuf,
+    /// The one at which the other hears this machine.
+    pub(crate) other: PathBuf,
+    /// The card's address: two machines with the same one would not hear each other.
+    pub(crate) mac: String,
+}
+
 /// Everything that decides the command line.
 #[derive(Debug, Clone)]
 pub(crate) struct Description {
@@ -85,6 +96,7 @@ pub(crate) struct Description {
     pub(crate) control_socket: PathBuf,
     /// Host port and guest port, TCP.
     pub(crate) forwards: Vec<(u16, u16)>,
+    pub(crate) wire: Option<Wire>,
     pub(crate) uuid: String,
     /// Disks are NVMe drives instead of virtio's: for kernels that have only the former built in.
     pub(crate) nvme: bool,
@@ -127,6 +139,15 @@ impl Description {
                     index + 1
                 ),
             );
+        }
+        if let Some(wire) = &self.wire {
+            // Before the card that leads outside: what a node finds first is how others of its cluster reach it.
+            let mut ends = with_path("dgram,id=wire,local.type=unix,local.path=", &wire.own);
+            ends.push(",remote.type=unix");
+            ends.push(with_path(",remote.path=", &wire.other));
+            words.option("-netdev", ends);
+            let card = format!("virtio-net-pci,netdev=wire,mac={},romfile=", wire.mac);
+            words.option("-device", card);
         }
         let mut network = "user,id=net0".to_owned();
         for (host, guest) in &self.forwards {
@@ -218,6 +239,7 @@ mod tests {
             forwards: vec![(4000, 50000)],
             uuid: "00000000-0000-0000-0000-000000000001".into(),
             nvme: false,
+            wire: None,
             extra: Vec::new(),
         }
     }

@@ -16,6 +16,7 @@ mod policy;
 mod services;
 mod tool;
 mod trouble;
+mod workers;
 mod workloads;
 
 use std::time::Duration;
@@ -53,6 +54,8 @@ const GROUPS: &[&str] = &[
     "eviction",
     "trouble",
 ];
+/// The group with two nodes, after all others: the first machine is gone by then.
+const WORKERS: &str = "workers";
 /// Two networks of each kind: with them every node and pod has an address of each version of IP.
 const DUAL_STACK: &str = "  network:
     podCidrs: [10.244.0.0/16, 'fd00:244::/56']
@@ -62,6 +65,23 @@ const DUAL_STACK: &str = "  network:
 /// Runs the suite.
 pub(super) async fn run(context: &Context, report: &Report) {
     let Some(kit) = &context.kubernetes else { return };
+    // It has a cluster of its own, of two machines.
+    let workers = kit.images.is_some() && wanted(kit, WORKERS);
+    if !workers || kit.focus.is_empty() || kit.focus.len() > 1 {
+        Box::pin(one_node(context, kit, report)).await;
+    }
+    if workers {
+        Box::pin(workers::run(kit, report)).await;
+    }
+}
+
+/// Whether a group is to run.
+fn wanted(kit: &KubernetesKit, group: &str) -> bool {
+    kit.focus.is_empty() || kit.focus.iter().any(|it| it == group)
+}
+
+/// Everything that a single node can show.
+async fn one_node(context: &Context, kit: &KubernetesKit, report: &Report) {
     // The short form has the networks that a config has which says nothing of them.
     let networks = if kit.images.is_some() { DUAL_STACK } else { "" };
     let shape = Shape { name: "kubernetes", memory_mib: MEMORY_MIB, kubernetes: networks };
@@ -87,11 +107,10 @@ async fn session(cluster: &mut Cluster, kit: &KubernetesKit, full: bool, report:
         Box::pin(basics::run(cluster, report)).await;
         return Box::pin(short(cluster, report)).await;
     }
-    let wanted = |group: &str| kit.focus.is_empty() || kit.focus.iter().any(|it| it == group);
-    if wanted("basics") {
+    if wanted(kit, "basics") {
         Box::pin(basics::run(cluster, report)).await;
     }
-    for group in GROUPS.iter().filter(|group| wanted(group)) {
+    for group in GROUPS.iter().filter(|group| wanted(kit, group)) {
         match *group {
             "pods" => Box::pin(pods::run(cluster, report)).await,
             "workloads" => Box::pin(workloads::run(cluster, report)).await,

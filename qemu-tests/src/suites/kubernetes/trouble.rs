@@ -1,6 +1,7 @@
 //! What goes wrong around a cluster: it is wanted where it cannot be, a manifest of its config is broken, its certificates have expired,
 //! its disk is full. Each is refused or survived, and somebody is told what to do.
 
+use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail, ensure};
@@ -113,33 +114,35 @@ async fn expired(cluster: &mut Cluster) -> anyhow::Result<()> {
     let list = tool(cluster, &format!("cd {FILES} && grep -l '^# ' */*.pem"), "").await?;
     let files: Vec<&str> = list.lines().collect();
     ensure!(files.len() >= 10, "the programs' certificates are {files:?}");
-    let mut written = Vec::new();
+    let mut before = Vec::new();
+    let mut script = String::new();
     for file in &files {
         let text = tool(cluster, &format!("cat {FILES}/{file}"), "").await?;
-        let text = expired_like(&text, &authorities).with_context(|| (*file).to_owned())?;
-        tool(cluster, &format!("cat > {FILES}/{file}"), &text).await?;
-        written.push(text);
+        let old = expired_like(&text, &authorities).with_context(|| (*file).to_owned())?;
+        writeln!(script, "cat > {FILES}/{file} <<'END'\n{}\nEND", old.trim_end())?;
+        before.push((text, old));
     }
-    kill_all(cluster).await?;
+    all_at_once(cluster, &script).await;
     super::healing::kill_agent(cluster).await?;
     cluster.wait_api_server().await?;
     cluster.wait_ready().await?;
-    for (file, old) in files.iter().zip(&written) {
+    for (file, (first, old)) in files.iter().zip(&before) {
         let text = tool(cluster, &format!("cat {FILES}/{file}"), "").await?;
         ensure!(text != *old, "{file} is still the expired one");
+        ensure!(text != *first, "{file} was never an expired one");
         ensure!(text.lines().next() == old.lines().next(), "{file} is for somebody else");
     }
     Ok(())
 }
 
-/// SIGKILL to every program of the control plane; nobody is left to say how it went.
-async fn kill_all(cluster: &Cluster) -> anyhow::Result<()> {
+/// Runs a script and then kills every program of the control plane, in one go: programs read new certificates by themselves, and then no
+/// other script gets through. Nobody is left to say how it went.
+async fn all_at_once(cluster: &Cluster, script: &str) {
     // The kernel keeps 15 characters of a name.
     let names: Vec<&str> = CONTROL_PLANE.iter().map(|name| &name[..name.len().min(15)]).collect();
-    let script = format!("kill -9 $(pgrep '{}')", names.join("|"));
-    let killing = tool::run(cluster, NAMESPACE, &script, "");
-    let _broken = tokio::time::timeout(Duration::from_secs(60), killing).await;
-    Ok(())
+    let script = format!("{script}kill -9 $(pgrep '{}')\n", names.join("|"));
+    let running = tool::run(cluster, NAMESPACE, "sh", &script);
+    let _broken = tokio::time::timeout(Duration::from_secs(60), running).await;
 }
 
 /// A certificate for the same one from the same authority, with its key in the same form, that has ended.
