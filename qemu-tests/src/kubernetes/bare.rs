@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use ingot_pki::kubernetes::{Subject, Usage};
-use ingot_pki::{Ca, Identity, SubjectName, Validity};
+use ingot_pki::{Ca, Identity, PrivateKey, SubjectName, Validity};
 use serde_json::{Value, json};
 
 use super::Cluster;
@@ -62,6 +62,7 @@ impl Bare {
             "resolvConf": "/etc/resolv.conf",
             "authentication": {"x509": {"clientCAFile": format!("{FILES}/ca.crt")}},
         });
+        let accounts = PrivateKey::generate()?;
         let own = kubeconfig(&ca, &admin, "https://127.0.0.1:6443");
         let files = json!({
             "apiVersion": "v1",
@@ -71,7 +72,8 @@ impl Bare {
                 "ca.crt": ca.certificate().to_pem(),
                 "serving.crt": serving.certificate.to_pem(),
                 "serving.key": serving.key.to_pem().as_str(),
-                "service-accounts.key": ingot_pki::PrivateKey::generate()?.to_pem().as_str(),
+                "service-accounts.key": accounts.to_pem().as_str(),
+                "service-accounts.pub": accounts.public_key_pem()?,
                 "kubeconfig": own.to_string(),
                 "kubelet.json": kubelet.to_string(),
             },
@@ -132,7 +134,7 @@ impl Bare {
                 ("client-ca-file", "/files/ca.crt"),
                 ("tls-cert-file", "/files/serving.crt"),
                 ("tls-private-key-file", "/files/serving.key"),
-                ("service-account-key-file", "/files/service-accounts.key"),
+                ("service-account-key-file", "/files/service-accounts.pub"),
                 ("service-account-signing-key-file", "/files/service-accounts.key"),
                 ("service-account-issuer", "https://kubernetes.default.svc"),
                 ("service-cluster-ip-range", "10.96.0.0/12"),
