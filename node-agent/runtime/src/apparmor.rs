@@ -34,8 +34,8 @@ pub(crate) fn profile_of(config: &ContainerConfig) -> Result<Option<&str>, Conta
     }
     let enabled =
         || std::fs::read_to_string(ENABLED).is_ok_and(|text| text.trim_end().starts_with('Y'));
-    let refused = |profile: &str, problem| {
-        Err(ContainerError::AppArmor { profile: profile.to_owned(), problem })
+    let refused = |profile: &str, problem: &str| {
+        Err(ContainerError::AppArmor { profile: profile.to_owned(), problem: problem.to_owned() })
     };
     match &config.security.apparmor {
         SecurityProfile::Unconfined => Ok(None),
@@ -58,10 +58,7 @@ pub(crate) fn profile_of(config: &ContainerConfig) -> Result<Option<&str>, Conta
                 Ok(Some(DEFAULT))
             }
             // Without it a container would run with less between it and the node than everybody believes.
-            Err(error) => {
-                tracing::error!(%error, "Ingot's own AppArmor profile cannot be loaded");
-                refused(DEFAULT, "the kernel does not take it; the agent's log says why")
-            }
+            Err(error) => refused(DEFAULT, &format!("the kernel does not take it: {error}")),
         },
     }
 }

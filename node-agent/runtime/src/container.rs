@@ -74,7 +74,7 @@ pub(crate) enum ContainerError {
     },
     /// The profile of its rights.
     #[error("the AppArmor profile {profile:?} cannot be applied: {problem}")]
-    AppArmor { profile: String, problem: &'static str },
+    AppArmor { profile: String, problem: String },
     /// The container whose processes it wants to see.
     #[error("container {id} to share processes with does not run")]
     NoTarget { id: String },
