@@ -1,5 +1,5 @@
-//! The control plane as somebody starts it by hand: upstream's programs with the flags that they cannot do without, one authority, one
-//! administrator whom all of them call as. What our own is measured against; nobody should run this.
+//! The heart of a control plane as somebody starts it by hand: etcd and an API server with the flags that they cannot do without, and nothing
+//! beside them. What our own is measured against; nobody should run this.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,22 +9,13 @@ use serde_json::{Value, json};
 
 use super::Cluster;
 use crate::documents;
-use crate::wait;
 
 /// Far longer than a measurement.
 const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// Where each program finds the files.
 const FILES: &str = "/files";
-/// Folders of the node that the kubelet sees, and whether what it mounts there is seen outside.
-const FOLDERS: [(&str, &str); 5] = [
-    ("/var/lib/kubelet", "Bidirectional"),
-    ("/var/log", "None"),
-    ("/run/ingot", "HostToContainer"),
-    ("/sys", "HostToContainer"),
-    ("/sys/fs/cgroup", "HostToContainer"),
-];
-
-/// The programs as pods of a node, which must run no cluster of its own.
+/// The programs as pods of a node, which must run no cluster of its own. A kubelet is not among them: pods of a node's config may not have
+/// the node's cgroups.
 #[derive(Debug)]
 pub struct Bare {
     image: String,
@@ -53,17 +44,7 @@ impl Bare {
             names: Vec::new(),
         };
         let admin = ca.issue_kubernetes(&admin, validity)?;
-        let kubelet = json!({
-            "apiVersion": "kubelet.config.k8s.io/v1beta1",
-            "kind": "KubeletConfiguration",
-            "containerRuntimeEndpoint": "unix:///run/ingot/cri.sock",
-            "cgroupDriver": "cgroupfs",
-            "failSwapOn": false,
-            "resolvConf": "/etc/resolv.conf",
-            "authentication": {"x509": {"clientCAFile": format!("{FILES}/ca.crt")}},
-        });
         let accounts = PrivateKey::generate()?;
-        let own = kubeconfig(&ca, &admin, "https://127.0.0.1:6443");
         let files = json!({
             "apiVersion": "v1",
             "kind": "ConfigMap",
@@ -74,42 +55,19 @@ impl Bare {
                 "serving.key": serving.key.to_pem().as_str(),
                 "service-accounts.key": accounts.to_pem().as_str(),
                 "service-accounts.pub": accounts.public_key_pem()?,
-                "kubeconfig": own.to_string(),
-                "kubelet.json": kubelet.to_string(),
             },
         });
         Ok(Self { image: image.to_owned(), files, admin, ca })
     }
 
     /// Starts etcd and the API server on a node with this config, and returns when the API server is ready.
-    pub async fn start_api_server(&self, cluster: &Cluster, config: &str) -> anyhow::Result<()> {
+    pub async fn start(&self, cluster: &Cluster, config: &str) -> anyhow::Result<()> {
         let port = cluster.machine.forwarded(super::cluster::API_SERVER_PORT)?;
         let outside = kubeconfig(&self.ca, &self.admin, &format!("https://127.0.0.1:{port}"));
         cluster.write_kubeconfig(&outside.to_string())?;
         let first = [self.files.clone(), self.etcd(), self.api_server()];
         cluster.apply_config(&with(config, &first)).await?;
         cluster.wait_api_server().await
-    }
-
-    /// Starts the rest beside them, and returns when the node is Ready.
-    pub async fn start_rest(&self, cluster: &Cluster, config: &str) -> anyhow::Result<()> {
-        let all = [
-            self.files.clone(),
-            self.etcd(),
-            self.api_server(),
-            self.controller_manager(),
-            self.program("kube-scheduler", &[("kubeconfig", "/files/kubeconfig")]),
-            self.kubelet(),
-        ];
-        cluster.apply_config(&with(config, &all)).await?;
-        let name = "the node of a bare control plane";
-        let nodes = ["get", "nodes", "-o", "name"];
-        wait::until(name, super::cluster::READY_LIMIT, async || {
-            let said = cluster.kubectl.ok(&nodes).await?;
-            Ok(said.contains("node/").then_some(()))
-        })
-        .await?;
-        cluster.wait_ready().await
     }
 
     fn etcd(&self) -> Value {
@@ -121,7 +79,7 @@ impl Bare {
                 ("advertise-client-urls", "http://127.0.0.1:2379"),
             ],
         );
-        add_volume(&mut pod, json!({"name": "data", "emptyDir": {}}), "/data", "None");
+        add_volume(&mut pod, json!({"name": "data", "emptyDir": {}}), "/data");
         pod
     }
 
@@ -143,33 +101,6 @@ impl Bare {
         )
     }
 
-    fn controller_manager(&self) -> Value {
-        self.program(
-            "kube-controller-manager",
-            &[
-                ("kubeconfig", "/files/kubeconfig"),
-                ("root-ca-file", "/files/ca.crt"),
-                ("service-account-private-key-file", "/files/service-accounts.key"),
-                ("allocate-node-cidrs", "true"),
-                ("cluster-cidr", "10.244.0.0/16"),
-            ],
-        )
-    }
-
-    fn kubelet(&self) -> Value {
-        let flags = [("config", "/files/kubelet.json"), ("kubeconfig", "/files/kubeconfig")];
-        let mut pod = self.program("kubelet", &flags);
-        for name in ["hostPID", "hostIPC"] {
-            pod["spec"][name] = json!(true);
-        }
-        pod["spec"]["containers"][0]["securityContext"] = json!({"privileged": true});
-        for (number, (path, propagation)) in FOLDERS.iter().enumerate() {
-            let volume = json!({"name": format!("node{number}"), "hostPath": {"path": path}});
-            add_volume(&mut pod, volume, path, propagation);
-        }
-        pod
-    }
-
     /// A pod that runs one program with these flags, in the node's network.
     fn program(&self, name: &str, flags: &[(&str, &str)]) -> Value {
         let mut command = vec![format!("/usr/local/bin/{name}")];
@@ -188,15 +119,15 @@ impl Bare {
             "spec": {"hostNetwork": true, "containers": [container], "volumes": []},
         });
         let files = json!({"name": "files", "configMap": {"name": "bare"}});
-        add_volume(&mut pod, files, FILES, "None");
+        add_volume(&mut pod, files, FILES);
         let room = json!({"name": "tmp", "emptyDir": {}});
-        add_volume(&mut pod, room, "/tmp", "None");
+        add_volume(&mut pod, room, "/tmp");
         pod
     }
 }
 
-fn add_volume(pod: &mut Value, volume: Value, path: &str, propagation: &str) {
-    let mount = json!({"name": volume["name"], "mountPath": path, "mountPropagation": propagation});
+fn add_volume(pod: &mut Value, volume: Value, path: &str) {
+    let mount = json!({"name": volume["name"], "mountPath": path});
     let spec = &mut pod["spec"];
     for (list, one) in [("/volumes", volume), ("/containers/0/volumeMounts", mount)] {
         if let Some(list) = spec.pointer_mut(list).and_then(Value::as_array_mut) {
