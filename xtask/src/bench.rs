@@ -51,6 +51,9 @@ pub(crate) struct Args {
     /// another.
     #[arg(long)]
     quick: bool,
+    /// Let `kubernetes` boot the image that is there, without building it first.
+    #[arg(long)]
+    no_build: bool,
 }
 
 /// A measurement.
@@ -82,6 +85,7 @@ struct Bench {
     loads: Vec<String>,
     systems: Vec<runtime::System>,
     quick: bool,
+    no_build: bool,
 }
 
 /// Runs `cargo xtask bench`.
@@ -93,7 +97,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let programs = args.programs.clone();
     let (loads, systems) = (args.loads.clone(), args.systems.clone());
     let (repeats, quick) = (args.repeats, args.quick);
-    let bench = Bench { tools, progress, directory, repeats, programs, loads, systems, quick };
+    let no_build = args.no_build;
+    let bench =
+        Bench { tools, progress, directory, repeats, programs, loads, systems, quick, no_build };
     let mut tables = Vec::new();
     let names = if args.names.is_empty() { NAMES.to_vec() } else { args.names.clone() };
     for name in names {

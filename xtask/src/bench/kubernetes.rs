@@ -44,7 +44,9 @@ const SECTORS_WRITTEN: usize = 6;
 pub(super) fn measure(bench: &Bench, show: impl Fn(&Table)) -> anyhow::Result<Vec<Table>> {
     let built = kubernetes::ensure()?;
     let quick = bench.quick;
-    image::build_with(PROFILE, quick, Some(built.clone()))?;
+    if !bench.no_build {
+        image::build_with(PROFILE, quick, Some(built.clone()))?;
+    }
     // Programs that are compiled for trying a change are larger than those that ship.
     let mut tables = if quick { Vec::new() } else { vec![sizes(&built)?] };
     tables.iter().for_each(&show);

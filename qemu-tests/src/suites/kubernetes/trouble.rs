@@ -122,10 +122,12 @@ async fn expired(cluster: &mut Cluster) -> anyhow::Result<()> {
         writeln!(script, "cat > {FILES}/{file} <<'END'\n{}\nEND", old.trim_end())?;
         before.push((text, old));
     }
+    let restarts = cluster.restarts("kube-apiserver").await?;
     all_at_once(cluster, &script).await;
     super::healing::kill_agent(cluster).await?;
     cluster.wait_api_server().await?;
     cluster.wait_ready().await?;
+    ensure!(cluster.restarts("kube-apiserver").await? > restarts, "nothing was killed");
     for (file, (first, old)) in files.iter().zip(&before) {
         let text = tool(cluster, &format!("cat {FILES}/{file}"), "").await?;
         ensure!(text != *old, "{file} is still the expired one");
@@ -138,9 +140,10 @@ async fn expired(cluster: &mut Cluster) -> anyhow::Result<()> {
 /// Runs a script and then kills every program of the control plane, in one go: programs read new certificates by themselves, and then no
 /// other script gets through. Nobody is left to say how it went.
 async fn all_at_once(cluster: &Cluster, script: &str) {
-    // The kernel keeps 15 characters of a name.
+    // The kernel keeps 15 characters of a name. All ids first: nothing gets through once the kubelet is gone.
     let names: Vec<&str> = CONTROL_PLANE.iter().map(|name| &name[..name.len().min(15)]).collect();
-    let script = format!("{script}kill -9 $(pgrep '{}')\n", names.join("|"));
+    let ids = format!("$(for name in {}; do pgrep $name; done)", names.join(" "));
+    let script = format!("{script}kill -9 {ids}\n");
     let running = tool::run(cluster, NAMESPACE, "sh", &script);
     let _broken = tokio::time::timeout(Duration::from_secs(60), running).await;
 }
