@@ -47,8 +47,8 @@ const TRIALS: &[Trial] = &[
     Trial {
         field: "cpu_period",
         ask: |it| (it.cpu_period, it.cpu_quota) = (50_000, 25_000),
-        command: "cat /sys/fs/cgroup/cpu.max",
-        expect: "25000 50000",
+        command: PERIODS,
+        expect: "25000 50000\nperiods of 50 ms",
         live: true,
     },
     Trial {
@@ -118,6 +118,14 @@ const TRIALS: &[Trial] = &[
         live: true,
     },
 ];
+
+/// Counts the periods that the kernel gives out while one processor is wanted all the time, by its own clock: with the usual period
+/// there would be half as many.
+const PERIODS: &str = "cd /sys/fs/cgroup; cat cpu.max; \
+    now() { awk '/^nr_periods/ {print $2}' cpu.stat; awk '{print $1 * 1000}' /proc/uptime; }; \
+    before=$(now); timeout 3 sh -c 'while :; do :; done'; after=$(now); \
+    echo $before $after | awk '{ms = ($4 - $2) / ($3 - $1); \
+        if (ms > 40 && ms < 66) print \"periods of 50 ms\"; else print \"periods of\", ms, \"ms\"}'";
 
 /// Runs the suite.
 pub(super) async fn run(context: &Context, report: &Report) {
