@@ -216,7 +216,7 @@ async fn idle(cluster: Cluster) -> anyhow::Result<Table> {
     let used = memory.total_bytes.saturating_sub(memory.available_bytes);
     table.add("memory used by the whole node", &[mib(used)], "MiB");
     for group in api.cgroups(GROUPS).await? {
-        if group.memory_current_bytes >> 20 > 0 {
+        if is_listed(&group.path) && group.memory_current_bytes >> 20 > 0 {
             let what = format!("  charged to {}", group.path);
             table.add(&what, &[mib(group.memory_current_bytes)], "MiB");
         }
@@ -252,11 +252,10 @@ async fn idle(cluster: Cluster) -> anyhow::Result<Table> {
 async fn writers(api: &mut Api) -> anyhow::Result<BTreeMap<String, u64>> {
     let mut found = BTreeMap::new();
     for group in api.cgroups(GROUPS).await? {
-        let names: Vec<&str> = group.path.split('/').filter(|name| !name.is_empty()).collect();
-        if !matches!(names.as_slice(), ["system" | "pods", _] | ["init" | "kubepods"]) {
+        if !is_listed(&group.path) {
             continue;
         }
-        let text = api.read_text(&format!("/sys/fs/cgroup/{}/io.stat", names.join("/"))).await?;
+        let text = api.read_text(&format!("/sys/fs/cgroup{}/io.stat", group.path)).await?;
         let bytes = text.split_whitespace().filter_map(|word| word.strip_prefix("wbytes="));
         found.insert(group.path.clone(), bytes.filter_map(|word| word.parse::<u64>().ok()).sum());
     }
@@ -285,6 +284,12 @@ async fn smallest(artifacts: &Artifacts, kube: &Path, patience: Duration) -> any
     table.add("memory of the smallest one", &[works], "MiB");
     table.at_most(1024.0, "a cluster in 1 GiB");
     Ok(table)
+}
+
+/// Whether a cgroup is one of those that together are all processes, each once.
+fn is_listed(path: &str) -> bool {
+    let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
+    matches!(names.as_slice(), ["system" | "pods", _] | ["init" | "kubepods"])
 }
 
 /// Waits until so much time passed in the guest.
