@@ -55,6 +55,7 @@ mod ports;
 pub mod qemu;
 pub mod registry;
 pub mod report;
+pub mod router;
 pub mod suites;
 pub mod wait;
 

@@ -35,6 +35,8 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 const TRY_LIMIT: Duration = Duration::from_secs(10);
 /// Port of the API inside the guest.
 pub const API_PORT: u16 = ingot_machine_config::v1::api::DEFAULT_PORT;
+/// The address that QEMU gives to the card that leads outside, the only one that is not told its own.
+pub const USER_NETWORK_CARD: &str = "52:54:00:12:34:56";
 
 /// A machine: its disks and, while it is on, its QEMU. Dropped, it is off and its files are gone (unless it
 /// [lives on](MachineBuilder::lives_on_in)).

@@ -16,6 +16,7 @@ pub mod kmsg;
 pub mod landlock;
 pub mod module;
 pub mod mount;
+pub mod nd_options;
 pub mod netns;
 pub mod packet;
 pub mod partition;

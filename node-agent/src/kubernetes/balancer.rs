@@ -118,7 +118,7 @@ async fn connect(servers: &[SocketAddr], last_good: &AtomicUsize) -> Option<TcpS
 async fn addresses(servers: &[String], state: &State) -> Vec<SocketAddr> {
     let config = state.desired.config();
     let own = config.map(|config| config.config.machine.network.dns.clone()).unwrap_or_default();
-    let dns = resolver::servers(&own, &state.observed.snapshot().dhcp_dns);
+    let dns = resolver::servers(&own, &state.observed.snapshot().learned_dns);
     let mut found = Vec::new();
     for server in servers {
         if let Ok(address) = server.parse() {

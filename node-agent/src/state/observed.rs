@@ -78,12 +78,12 @@ pub(crate) struct Snapshot {
     pub(crate) hostname: String,
     /// Whether the clock was set from the network.
     pub(crate) time_synchronized: bool,
-    /// DNS servers from DHCP.
-    pub(crate) dhcp_dns: Vec<IpAddr>,
+    /// DNS servers from DHCP and router advertisements.
+    pub(crate) learned_dns: Vec<IpAddr>,
     /// NTP servers from DHCP.
-    pub(crate) dhcp_ntp: Vec<IpAddr>,
-    /// Search domains from DHCP.
-    pub(crate) dhcp_search: Vec<String>,
+    pub(crate) learned_ntp: Vec<IpAddr>,
+    /// Search domains from DHCP and router advertisements.
+    pub(crate) learned_search: Vec<String>,
     /// Hostname and network from a drive, for a node without a config.
     pub(crate) drive_network: Option<Network>,
     /// Host name from DHCP.

@@ -11,15 +11,13 @@ use super::cluster::{READY_LIMIT, Shape, builder, machine_document};
 use crate::artifacts::Artifacts;
 use crate::credentials::Credentials;
 use crate::documents;
-use crate::machine::{Firmware, Machine};
+use crate::machine::{Firmware, Machine, USER_NETWORK_CARD};
 
 /// A machine's end of the cable: its socket, its card's address, its own address there.
 type End = (&'static str, &'static str, &'static str);
 
 const FIRST: End = ("first", "52:54:00:77:00:01", "192.168.77.1/24");
 const SECOND: End = ("second", "52:54:00:77:00:02", "192.168.77.2/24");
-/// The address that QEMU gives to the card that leads outside, the only one that is not told its own.
-const OUTSIDE: &str = "52:54:00:12:34:56";
 /// Name of the worker.
 pub const WORKER: &str = "worker";
 
@@ -115,7 +113,7 @@ spec:
 fn wired(config: &str, (_, mac, address): End) -> String {
     let links = format!(
         "  links:\n    - {{mac: \"{mac}\", addresses: [{address}], routerAdvertisements: false}}\n    \
-         - {{mac: \"{OUTSIDE}\", dhcp4: true}}\n"
+         - {{mac: \"{USER_NETWORK_CARD}\", dhcp4: true}}\n"
     );
     config.replacen("time:\n", &format!("{links}time:\n"), 1)
 }

@@ -1,5 +1,6 @@
 //! Suite `network`: who reaches whom: pods each other, the node and what is outside, and everybody the ports of the node that
-//! lead to pods. A conversation over one connection shows that a restart of the agent is not noticed.
+//! lead to pods. A conversation over one connection shows that a restart of the agent is not noticed. A second card hangs on a
+//! cable with a router of the tests.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -13,8 +14,9 @@ use super::{Context, apply};
 use crate::client::Api;
 use crate::credentials::Credentials;
 use crate::documents::{self, Pod};
-use crate::machine::{API_PORT, Firmware, Machine};
+use crate::machine::{API_PORT, Firmware, Machine, USER_NETWORK_CARD};
 use crate::report::Report;
+use crate::router::{self, Router};
 use crate::wait;
 
 /// A pod or the agent starts, in emulation on a busy host.
@@ -37,6 +39,9 @@ const GATEWAYS: [&str; 2] = ["10.244.0.1", "[fd00:10:244::1]"];
 const GUEST: &str = "10.0.2.15";
 const HOST: &str = "10.0.2.2";
 
+/// Address of the card on the cable.
+const WIRE: &str = "52:54:00:77:00:03";
+
 /// Runs the suite.
 pub(super) async fn run(context: &Context, report: &Report) {
     let mut world = None;
@@ -45,8 +50,11 @@ pub(super) async fn run(context: &Context, report: &Report) {
         Ok(())
     };
     report.check_alone("a node with pods starts", started).await;
-    let Some(World { mut machine, outside, echo }) = world else { return };
+    let Some(World { mut machine, outside, echo, router, _sockets }) = world else { return };
     let machine = &mut machine;
+    report
+        .check("addresses and names come from a DHCPv6 server and a router", machine, learned)
+        .await;
     report
         .check("all that talk are started", machine, async |machine| {
             let mut pods = servers();
@@ -69,7 +77,16 @@ pub(super) async fn run(context: &Context, report: &Report) {
     report.check("the node sees a pod's own address", machine, own_address).await;
     report.check("from outside a port of the node leads to the pod", machine, from_outside).await;
     report.check("a port that is taken is refused, and named", machine, refused).await;
+    let solicited = router.solicitations();
     report.check("killing the agent ends no connection", machine, agent_killed).await;
+    report
+        .check("the next agent keeps what it learned, and asks nobody", machine, async |machine| {
+            learned(machine).await?;
+            let more = router.solicitations() - solicited;
+            ensure!(more == 0, "the DHCPv6 server was solicited {more} times more");
+            Ok(())
+        })
+        .await;
     report.check("a port is closed when its pod is gone", machine, closed).await;
 }
 
@@ -80,13 +97,24 @@ struct World {
     outside: u16,
     /// Addresses of the pod that echoes lines.
     echo: Vec<String>,
+    /// At the other end of the second card's cable.
+    router: Router,
+    /// Where both ends of the cable are.
+    _sockets: tempfile::TempDir,
 }
 
 impl World {
     async fn boot(context: &Context) -> anyhow::Result<Self> {
         let credentials = Rc::new(Credentials::generate()?);
+        let sockets = tempfile::Builder::new()
+            .prefix("ingot-wire-")
+            .tempdir()
+            .context("make a directory for the ends of a cable")?;
+        let (own, other) = (sockets.path().join("machine"), sockets.path().join("router"));
+        let router = Router::start(&other, &own)?;
         let mut machine = Machine::builder(&context.artifacts, "network")
             .firmware(Firmware::Direct)
+            .wire(&own, &other, WIRE)
             .cidata(machine_document(&credentials))
             .credentials(credentials)
             .forward(HOST_PORT)
@@ -101,13 +129,16 @@ impl World {
             Ok(Some(pod.ips))
         })
         .await?;
-        Ok(Self { machine, outside: echo_outside()?, echo })
+        Ok(Self { machine, outside: echo_outside()?, echo, router, _sockets: sockets })
     }
 }
 
 fn machine_document(credentials: &Credentials) -> String {
-    let with_ipv6 = "network:\n  pods:\n    ipv6Subnet: \"fd00:10:244::/64\"\n";
-    documents::machine(credentials, "network").replacen("network:\n", with_ipv6, 1)
+    let network = format!(
+        "network:\n  pods:\n    ipv6Subnet: \"fd00:10:244::/64\"\n  links:\n    \
+         - {{mac: \"{WIRE}\", dhcp4: false, dhcp6: true}}\n    - {{mac: \"{USER_NETWORK_CARD}\", routerAdvertisements: false}}\n"
+    );
+    documents::machine(credentials, "network").replacen("network:\n", &network, 1)
 }
 
 async fn apply_all(machine: &Machine, pods: &[String]) -> anyhow::Result<()> {
@@ -170,6 +201,29 @@ fn echo_outside() -> anyhow::Result<u16> {
         }
     });
     Ok(port)
+}
+
+/// The card on the cable has the leased address and one of its own making, and programs are told of the servers and domains.
+async fn learned(machine: &mut Machine) -> anyhow::Result<()> {
+    let mut api = machine.api()?;
+    wait::until("addresses and name servers of IPv6", LIMIT, async || {
+        let status = api.status().await?;
+        let link = status.links.iter().find(|link| link.mac == WIRE).context("no such card")?;
+        let leased = format!("{}/128", router::LEASED);
+        let own = |address: &String| address.starts_with("fd00:77::") && address.ends_with("/64");
+        let complete = link.addresses.contains(&leased) && link.addresses.iter().any(own);
+        ensure!(complete, "{link:?}");
+        let conf = api.read_text("/run/ingot/etc/resolv.conf").await?;
+        for server in [router::LEASED_SERVER, router::ADVERTISED_SERVER] {
+            ensure!(conf.contains(&format!("nameserver {server}\n")), "no {server} in {conf}");
+        }
+        for domain in [router::LEASED_DOMAIN, router::ADVERTISED_DOMAIN] {
+            let search = conf.lines().find(|line| line.starts_with("search ")).unwrap_or_default();
+            ensure!(search.split(' ').any(|it| it == domain), "no {domain} in {conf}");
+        }
+        Ok(Some(()))
+    })
+    .await
 }
 
 /// A pod got some answers, on its only connection.

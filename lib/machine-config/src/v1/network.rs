@@ -49,12 +49,13 @@ pub struct Link {
     /// Ask a DHCPv4 server for an address. When not given: yes where `addresses` is empty, no otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dhcp4: Option<bool>,
-    /// Ask a DHCPv6 server for an address.
+    /// Ask a DHCPv6 server for an address, name servers and time servers. Routes come from router advertisements in any
+    /// case.
     #[schemars(extend("default" = false))]
     #[serde(skip_serializing_if = "is_default")]
     pub dhcp6: bool,
-    /// Take IPv6 addresses and routes from router advertisements. When not given: yes where `addresses` holds no IPv6
-    /// address, no otherwise.
+    /// Take IPv6 addresses, routes, name servers and search domains from router advertisements. When not given: yes where
+    /// `addresses` holds no IPv6 address, no otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub router_advertisements: Option<bool>,
     /// Static addresses with their prefix length, IPv4 or IPv6, like `192.168.1.20/24`.
@@ -91,6 +92,12 @@ impl Link {
     #[must_use]
     pub fn wants_dhcp4(&self) -> bool {
         self.up && self.dhcp4.unwrap_or(self.addresses.is_empty())
+    }
+
+    /// Whether the link asks a DHCPv6 server.
+    #[must_use]
+    pub fn wants_dhcp6(&self) -> bool {
+        self.up && self.dhcp6
     }
 
     /// Whether the link listens to router advertisements, the default resolved.

@@ -1,6 +1,7 @@
 //! The network: links, addresses, routes, DHCP clients, and what other controllers read of it. The files that tell programs
 //! of name servers and hosts are written by [`resolver`].
 
+mod advertised;
 pub(crate) mod dhcp;
 pub(crate) mod netlink;
 mod plan;
@@ -10,8 +11,9 @@ use super::{Controller, Outcome, Want};
 use crate::state::State;
 use crate::state::desired::Wish;
 use crate::state::observed::LinkState;
+use advertised::{Entry, Heard};
 use anyhow::Context as _;
-use dhcp::Clients;
+use dhcp::{Clients, Version};
 use ingot_machine_config::v1::network::Network as NetworkConfig;
 use netlink::{Kernel, Netlink};
 use plan::{Have, Step};
@@ -35,19 +37,21 @@ pub(crate) struct Network {
     netlink: Option<Netlink>,
     clients: Clients,
     leases: watch::Receiver<dhcp::Leases>,
+    heard: watch::Receiver<Heard>,
     wish: watch::Receiver<Wish>,
     started: Instant,
     /// Links that had a lease since then.
-    leased: BTreeSet<String>,
+    leased: BTreeSet<(String, Version)>,
 }
 
 impl Network {
-    /// Publishes links and what DHCP brings in `state.observed`.
+    /// Publishes links, and what DHCP and router advertisements bring, in `state.observed`.
     pub(crate) fn new(state: State) -> Self {
         let clients = Clients::new();
         let (leases, wish) = (clients.subscribe(), state.desired.subscribe());
         let (started, leased) = (Instant::now(), BTreeSet::new());
-        Self { state, netlink: None, clients, leases, wish, started, leased }
+        let heard = advertised::listen();
+        Self { state, netlink: None, clients, leases, heard, wish, started, leased }
     }
 
     /// The config, or what holds without one. Nothing but `lo` is touched before it is known which.
@@ -62,17 +66,27 @@ impl Network {
         matches!(&*self.state.desired.borrow(), Wish::Unknown)
     }
 
-    fn publish(&self, have: &Have) {
+    fn publish(&self, have: &Have, believed: &BTreeSet<u32>) {
         let links = have.kernel.links.iter().map(|link| link_state(link, &have.kernel)).collect();
         self.state.observed.set(|seen| &mut seen.links, links);
-        let leases = have.leases.values();
-        let dns = leases.clone().flat_map(|lease| &lease.dns).map(|a| IpAddr::from(*a)).collect();
-        self.state.observed.set(|seen| &mut seen.dhcp_dns, dns);
-        let ntp = leases.clone().flat_map(|lease| &lease.ntp).map(|a| IpAddr::from(*a)).collect();
-        self.state.observed.set(|seen| &mut seen.dhcp_ntp, ntp);
-        let search = leases.clone().filter_map(|lease| lease.search.clone()).collect();
-        self.state.observed.set(|seen| &mut seen.dhcp_search, search);
-        let hostname = leases.clone().find_map(|lease| lease.hostname.clone());
+        let (v4, v6) = (have.leases.v4.values(), have.leases.v6.values());
+        let mut dns: Vec<IpAddr> =
+            v4.clone().flat_map(|lease| &lease.dns).map(|a| IpAddr::from(*a)).collect();
+        dns.extend(v6.clone().flat_map(|lease| &lease.dns).map(|a| IpAddr::from(*a)));
+        let mut search: Vec<String> = v4.clone().filter_map(|lease| lease.search.clone()).collect();
+        search.extend(v6.clone().flat_map(|lease| lease.search.clone()));
+        for entry in self.heard.borrow().of(|link| believed.contains(&link)) {
+            match entry {
+                Entry::Server(server) => dns.push((*server).into()),
+                Entry::Domain(domain) => search.push(domain.clone()),
+            }
+        }
+        self.state.observed.set(|seen| &mut seen.learned_dns, dns);
+        self.state.observed.set(|seen| &mut seen.learned_search, search);
+        let ntp = v4.clone().flat_map(|lease| &lease.ntp).map(|a| IpAddr::from(*a));
+        let ntp = ntp.chain(v6.flat_map(|lease| &lease.ntp).map(|a| IpAddr::from(*a))).collect();
+        self.state.observed.set(|seen| &mut seen.learned_ntp, ntp);
+        let hostname = v4.clone().find_map(|lease| lease.hostname.clone());
         self.state.observed.set(|seen| &mut seen.dhcp_hostname, hostname);
     }
 }
@@ -87,6 +101,7 @@ impl Controller for Network {
     async fn observe(&mut self, want: &Want) -> anyhow::Result<Have> {
         self.wish.borrow_and_update();
         self.leases.borrow_and_update();
+        self.heard.borrow_and_update();
         let netlink = match self.netlink.take() {
             Some(netlink) => netlink,
             None => Netlink::connect().context("connect to netlink")?,
@@ -101,13 +116,17 @@ impl Controller for Network {
         let names = kernel.links.iter().map(|link| &link.name);
         let advertised = names.filter(|name| accepts_advertisements(name)).cloned().collect();
         let leases = self.clients.leases();
-        self.leased.extend(leases.keys().cloned());
-        let names = kernel.links.iter().map(|link| &link.name);
-        let inherited =
-            names.filter(|name| self.started.elapsed() < INHERITED && !self.leased.contains(*name));
-        let inherited = inherited.cloned().collect();
+        self.leased.extend(leases.v4.keys().map(|name| (name.clone(), Version::V4)));
+        self.leased.extend(leases.v6.keys().map(|name| (name.clone(), Version::V6)));
+        let mut inherited = BTreeSet::new();
+        if self.started.elapsed() < INHERITED {
+            let names = kernel.links.iter().map(|link| link.name.clone());
+            inherited.extend(names.clone().map(|name| (name, Version::V4)));
+            inherited.extend(names.map(|name| (name, Version::V6)));
+            inherited.retain(|link| !self.leased.contains(link));
+        }
         let have = Have { kernel, leases, clients_fit, advertised, inherited };
-        self.publish(&have);
+        self.publish(&have, &plan::believed(&self.config(want), &have.kernel));
         Ok(have)
     }
 
@@ -138,13 +157,6 @@ impl Controller for Network {
 
     fn outcome(&self, want: &Want, have: &Have) -> Outcome {
         let config = self.config(want);
-        if let Some(link) = config.links.iter().find(|link| link.dhcp6) {
-            let mac = link.mac.map(|mac| mac.to_string());
-            let name = link.name.clone().or(mac).unwrap_or_default();
-            return Outcome::Failed(format!(
-                "link {name}: this release cannot ask a DHCPv6 server; use addresses or routerAdvertisements"
-            ));
-        }
         match plan::waiting(&config, have) {
             Some(message) => Outcome::Waiting(message, Some(ADDRESS_DEADLINE)),
             None => Outcome::Ok(words(&have.kernel)),
@@ -162,6 +174,7 @@ impl Controller for Network {
         tokio::select! {
             () = kernel => {}
             _ = self.leases.changed() => {}
+            _ = self.heard.changed() => {}
             _ = self.wish.changed() => {}
         }
     }

@@ -1,6 +1,6 @@
 //! From config, leases and the kernel's picture to what is to be changed. Pure.
 
-use super::dhcp::{ClientSpec, Lease, Leases, Situation};
+use super::dhcp::{ClientSpec, Leases, Situation, Version, v4};
 use super::netlink::{Address, Kernel, Link, Origin, Route};
 use ingot_machine_config::IpNet;
 use ingot_machine_config::v1::network::{Destination, Link as LinkConfig, Network};
@@ -42,7 +42,7 @@ pub(crate) struct Have {
     pub(crate) advertised: BTreeSet<String>,
     /// Links whose lease may be known to a former agent only: what it set there stays until a server has answered.
     /// Without its address the node would break the connections of its pods at each restart of the agent.
-    pub(crate) inherited: BTreeSet<String>,
+    pub(crate) inherited: BTreeSet<(String, Version)>,
 }
 
 /// What applies to a link that the config does not name.
@@ -65,15 +65,32 @@ pub(crate) fn config_of(network: &Network, link: &Link) -> Option<LinkConfig> {
 
 /// DHCP clients that should run.
 pub(crate) fn clients(network: &Network, kernel: &Kernel) -> Vec<(ClientSpec, Situation)> {
-    let wanting = kernel.links.iter().filter_map(|link| {
-        let config = config_of(network, link)?;
-        let mac: [u8; 6] = link.mac.as_slice().try_into().ok()?;
-        let spec = ClientSpec { link: link.name.clone(), mac };
+    let mut clients = Vec::new();
+    for link in &kernel.links {
+        let Some(config) = config_of(network, link) else { continue };
+        let Ok(mac) = <[u8; 6]>::try_from(link.mac.as_slice()) else { continue };
         let carrier = link.up && link.carrier;
         let situation = Situation { carrier, hostname: network.hostname.clone() };
-        config.wants_dhcp4().then_some((spec, situation))
-    });
-    wanting.collect()
+        for version in wanted_versions(&config) {
+            let spec = ClientSpec { link: link.name.clone(), mac, version };
+            clients.push((spec, situation.clone()));
+        }
+    }
+    clients
+}
+
+/// Versions of IP for which a link asks a DHCP server.
+fn wanted_versions(config: &LinkConfig) -> impl Iterator<Item = Version> + use<> {
+    let v4 = config.wants_dhcp4().then_some(Version::V4);
+    v4.into_iter().chain(config.wants_dhcp6().then_some(Version::V6))
+}
+
+/// Links whose router advertisements are believed, by index.
+pub(crate) fn believed(network: &Network, kernel: &Kernel) -> BTreeSet<u32> {
+    let wants = |link: &&Link| {
+        config_of(network, link).is_some_and(|config| config.wants_router_advertisements())
+    };
+    kernel.links.iter().filter(wants).map(|link| link.index).collect()
 }
 
 /// What is to be changed. Additions come after removals, routes after addresses.
@@ -93,7 +110,7 @@ pub(crate) fn plan(network: &Network, have: &Have) -> Vec<Step> {
         if advertised != config.wants_router_advertisements() {
             steps.push(Step::AcceptAdvertisements(link.name.clone(), !advertised));
         }
-        let lease = have.leases.get(&link.name).filter(|_| config.wants_dhcp4());
+        let lease = have.leases.v4.get(&link.name).filter(|_| config.wants_dhcp4());
         let mtu = config.mtu.or_else(|| lease.and_then(|lease| lease.mtu).map(u32::from));
         if let Some(mtu) = mtu.filter(|mtu| *mtu != link.mtu) {
             steps.push(Step::SetMtu(link.index, mtu));
@@ -103,14 +120,10 @@ pub(crate) fn plan(network: &Network, have: &Have) -> Vec<Step> {
         }
         if config.up {
             addresses.extend(config.addresses.iter().map(|net| address(link.index, net)));
-            if let Some(lease) = lease {
-                addresses.push(leased_address(link.index, lease));
-                routes.extend(leased_routes(link.index, lease));
-            } else if config.wants_dhcp4() && have.inherited.contains(&link.name) {
-                let here = kernel.addresses.iter().filter(|have| have.index == link.index);
-                addresses.extend(here.filter(|have| have.address.is_ipv4()));
-                let here = kernel.routes.iter().filter(|have| have.index == link.index);
-                routes.extend(here.filter(|have| have.origin == Origin::Dhcp));
+            for version in wanted_versions(&config) {
+                let (theirs, ways) = from_dhcp(link, version, have);
+                addresses.extend(theirs);
+                routes.extend(ways);
             }
         }
     }
@@ -173,11 +186,37 @@ fn address(index: u32, net: &IpNet) -> Address {
     Address { index, address: net.addr(), prefix: net.prefix_len(), permanent: true }
 }
 
-fn leased_address(index: u32, lease: &Lease) -> Address {
-    Address { index, address: lease.address.into(), prefix: lease.prefix, permanent: true }
+/// Addresses and routes that a link has from a DHCP server, or had from a former agent's.
+fn from_dhcp(link: &Link, version: Version, have: &Have) -> (Vec<Address>, Vec<Route>) {
+    let index = link.index;
+    let leased =
+        |address: IpAddr, prefix| vec![Address { index, address, prefix, permanent: true }];
+    let v4 = have.leases.v4.get(&link.name);
+    let v6 = have.leases.v6.get(&link.name);
+    match (version, v4, v6) {
+        (Version::V4, Some(lease), _) => {
+            (leased(lease.address.into(), lease.prefix), leased_routes(index, lease))
+        }
+        // What else is on the link is for routers to say.
+        (Version::V6, _, Some(lease)) => (leased(lease.address.into(), 128), Vec::new()),
+        _ if have.inherited.contains(&(link.name.clone(), version)) => {
+            let is_v4 = version == Version::V4;
+            let may_be = |address: &&Address| match version {
+                Version::V4 => address.address.is_ipv4(),
+                Version::V6 => {
+                    address.address.is_ipv6() && is_ours(address) && address.prefix == 128
+                }
+            };
+            let addresses = have.kernel.addresses.iter().filter(|it| it.index == index);
+            let routes = have.kernel.routes.iter().filter(|it| it.index == index && is_v4);
+            let routes = routes.filter(|it| it.origin == Origin::Dhcp);
+            (addresses.filter(may_be).copied().collect(), routes.copied().collect())
+        }
+        _ => (Vec::new(), Vec::new()),
+    }
 }
 
-fn leased_routes(index: u32, lease: &Lease) -> Vec<Route> {
+fn leased_routes(index: u32, lease: &v4::Lease) -> Vec<Route> {
     let metric = DHCP_METRIC.saturating_add(index);
     let route = |to: Ipv4Addr, prefix: u8, via: Ipv4Addr| Route {
         to: to.into(),
@@ -232,8 +271,11 @@ pub(crate) fn waiting(network: &Network, have: &Have) -> Option<String> {
         if !link.carrier {
             return Some(format!("a cable in {}", link.name));
         }
-        if config.wants_dhcp4() && !have.leases.contains_key(&link.name) {
+        if config.wants_dhcp4() && !have.leases.v4.contains_key(&link.name) {
             return Some(format!("an address from DHCP on {}", link.name));
+        }
+        if config.wants_dhcp6() && !have.leases.v6.contains_key(&link.name) {
+            return Some(format!("an address from DHCPv6 on {}", link.name));
         }
     }
     let missing = network.links.iter().find(|config| {

@@ -53,7 +53,7 @@ impl Controller for Resolver {
         let seen = self.state.observed.snapshot();
         let dns = want.config.as_ref().map(|c| c.config.machine.network.dns.clone());
         let dns = dns.unwrap_or_default();
-        let wanted = files(&dns, &seen.dhcp_dns, &seen.dhcp_search, &seen.hostname);
+        let wanted = files(&dns, &seen.learned_dns, &seen.learned_search, &seen.hostname);
         let read =
             |name: &&'static str| Some((*name, fs::read_to_string(self.folder.join(name)).ok()?));
         let found = wanted.keys().filter_map(read).collect();

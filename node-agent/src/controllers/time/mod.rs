@@ -81,13 +81,13 @@ impl Time {
         let seen = self.state.observed.snapshot();
         let links_up =
             seen.links.iter().any(|link| link.physical && link.up && !link.addresses.is_empty());
-        Asked { at: clock::since_boot(), links_up, dns: seen.dhcp_dns }
+        Asked { at: clock::since_boot(), links_up, dns: seen.learned_dns }
     }
 
     async fn ask(&mut self, want: &Want, servers: Vec<String>) -> anyhow::Result<()> {
         let dns = want.config.as_ref().map(|c| c.config.machine.network.dns.clone());
         let seen = self.state.observed.snapshot();
-        let dns = super::network::resolver::servers(&dns.unwrap_or_default(), &seen.dhcp_dns);
+        let dns = super::network::resolver::servers(&dns.unwrap_or_default(), &seen.learned_dns);
         let addresses = resolve::addresses(&servers, &dns).await;
         for address in addresses.into_iter().take(SERVERS_MAX) {
             match offset(address).await {
@@ -145,7 +145,7 @@ impl Controller for Time {
                 new || situation.at.saturating_sub(asked.at) >= pause
             });
         let time = want.config.as_ref().map(|c| c.config.machine.time.clone()).unwrap_or_default();
-        let from_dhcp = self.state.observed.snapshot().dhcp_ntp;
+        let from_dhcp = self.state.observed.snapshot().learned_ntp;
         let servers = match (time.enabled, time.servers.is_empty()) {
             (false, _) => Vec::new(),
             (true, true) => from_dhcp.iter().map(ToString::to_string).collect(),

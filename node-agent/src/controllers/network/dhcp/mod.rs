@@ -1,21 +1,21 @@
-//! DHCPv4 clients, one task for each link that wants one. A socket is open only while an answer is expected, so the node
-//! listens on nothing in between. Leases are kept on tmpfs, so that a new agent goes on with them.
+//! DHCP clients of both versions of IP, one task for each link and version that wants one. A socket is open only while an
+//! answer is expected, so the node listens on nothing in between. Leases are kept on tmpfs, so that a new agent goes on with
+//! them. What is said to whom is decided by the machines in [`v4`] and [`v6`].
 
-mod machine;
-
-pub(crate) use machine::Lease;
+pub(crate) mod v4;
+pub(crate) mod v6;
 
 use crate::report;
-use dhcproto::v4::Message;
-use dhcproto::{Decodable as _, Decoder, Encodable as _, Encoder};
+use dhcproto::{Decodable, Decoder, Encodable, Encoder};
 use ingot_linux::clock;
-use machine::{Action, Machine};
 use ring::rand::{SecureRandom as _, SystemRandom};
-use socket2::{Domain, Protocol, Socket, Type};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use socket2::{Domain, Protocol as Transport, Socket, Type};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,25 +23,31 @@ use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Where leases are kept while the machine runs.
-const FOLDER: &str = "/run/ingot/dhcp";
-/// The client's port.
-const CLIENT_PORT: u16 = 68;
-/// The server's port.
-const SERVER_PORT: u16 = 67;
 /// Largest message read.
 const MESSAGE_MAX: usize = 1500;
-/// Pause after a socket could not be opened, as on a link that is just going down.
+/// Pause after a socket could not be opened or used, as on a link that is just going down, or has no address of its own yet.
 const SOCKET_RETRY: Duration = Duration::from_secs(2);
 
+/// Version of IP whose addresses a client asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Version {
+    V4,
+    V6,
+}
+
 /// Leases by link name.
-pub(crate) type Leases = BTreeMap<String, Lease>;
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Leases {
+    pub(crate) v4: BTreeMap<String, v4::Lease>,
+    pub(crate) v6: BTreeMap<String, v6::Lease>,
+}
 
 /// A link that wants a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ClientSpec {
     pub(crate) link: String,
     pub(crate) mac: [u8; 6],
+    pub(crate) version: Version,
 }
 
 /// What may change while a client runs.
@@ -53,16 +59,74 @@ pub(crate) struct Situation {
     pub(crate) hostname: Option<String>,
 }
 
+/// What a client's machine wants done: with messages `M` and leases `L`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Action<M, L> {
+    /// Send to this address: everybody, or a server.
+    Send(Box<M>, IpAddr),
+    /// Use this lease.
+    Use(Box<L>),
+    /// Stop using the lease.
+    Drop,
+}
+
+/// A version's client as a pure machine. `random` is a fresh random number wherever one is asked for; times are since boot.
+trait Protocol: Sized {
+    type Message: Encodable + Decodable;
+    type Lease: Clone + PartialEq + Serialize + DeserializeOwned;
+    /// What it is called in logs.
+    const NAME: &'static str;
+    /// Where leases are kept while the machine runs.
+    const FOLDER: &'static str;
+    const CLIENT: SocketAddr;
+    const SERVER_PORT: u16;
+
+    /// Begins, with a lease of an earlier agent if there is one that has not ended.
+    fn new(mac: [u8; 6], old: Option<Self::Lease>, now: Duration) -> Self;
+    /// Its part of all leases.
+    fn leases(all: &mut Leases) -> &mut BTreeMap<String, Self::Lease>;
+    /// The leased address, for the log.
+    fn address(lease: &Self::Lease) -> IpAddr;
+    /// Name to tell the server, from the next message on.
+    fn set_hostname(&mut self, hostname: Option<String>);
+    /// When [`Protocol::timer`] wants to be called.
+    fn wake(&self) -> Duration;
+    /// Whether answers may come, so that a socket is needed.
+    fn is_listening(&self) -> bool;
+    /// The lease in use.
+    fn lease(&self) -> Option<&Self::Lease>;
+    /// The cable was plugged in again: perhaps into another network.
+    fn carrier_returned(&mut self, now: Duration);
+    /// Begins the renewal when it is time for it; nothing is sent.
+    fn due(&mut self, now: Duration);
+    /// Time has come.
+    fn timer(&mut self, now: Duration, random: u32) -> Vec<Action<Self::Message, Self::Lease>>;
+    /// A message came.
+    fn received(
+        &mut self,
+        message: &Self::Message,
+        now: Duration,
+        random: u32,
+    ) -> Vec<Action<Self::Message, Self::Lease>>;
+}
+
+/// A client that runs.
+struct Running {
+    spec: ClientSpec,
+    situation: watch::Sender<Situation>,
+    task: JoinHandle<()>,
+}
+
 /// All clients.
 pub(crate) struct Clients {
-    running: BTreeMap<String, (ClientSpec, watch::Sender<Situation>, JoinHandle<()>)>,
+    running: BTreeMap<(String, Version), Running>,
     leases: Arc<watch::Sender<Leases>>,
 }
 
 impl Clients {
     /// None.
     pub(crate) fn new() -> Self {
-        Self { running: BTreeMap::new(), leases: Arc::new(watch::Sender::new(Leases::new())) }
+        Self { running: BTreeMap::new(), leases: Arc::new(watch::Sender::new(Leases::default())) }
     }
 
     /// The leases now.
@@ -79,43 +143,55 @@ impl Clients {
     pub(crate) fn are(&self, wanted: &[(ClientSpec, Situation)]) -> bool {
         self.running.len() == wanted.len()
             && wanted.iter().all(|(spec, situation)| {
-                let running = self.running.get(&spec.link);
-                running.is_some_and(|(have, seen, _)| have == spec && *seen.borrow() == *situation)
+                let running = self.running.get(&spec.key());
+                running.is_some_and(|it| it.spec == *spec && *it.situation.borrow() == *situation)
             })
     }
 
     /// Starts and stops clients so that exactly these run, and tells them their situation.
     pub(crate) fn set(&mut self, wanted: &[(ClientSpec, Situation)]) {
         let leases = &self.leases;
-        self.running.retain(|name, (spec, _, task)| {
-            let keep = wanted.iter().any(|(want, _)| want == spec);
+        self.running.retain(|(name, version), running| {
+            let keep = wanted.iter().any(|(want, _)| *want == running.spec);
             if !keep {
-                task.abort();
-                // A lease that stays on tmpfs would come back with the next agent.
-                let _ = fs::remove_file(file(name));
-                leases.send_if_modified(|leases| leases.remove(name).is_some());
+                running.task.abort();
+                match version {
+                    Version::V4 => forget::<v4::Machine>(name, leases),
+                    Version::V6 => forget::<v6::Machine>(name, leases),
+                }
             }
             keep
         });
         for (spec, situation) in wanted {
-            if let Some((_, seen, _)) = self.running.get(&spec.link) {
-                seen.send_replace(situation.clone());
+            if let Some(running) = self.running.get(&spec.key()) {
+                running.situation.send_replace(situation.clone());
                 continue;
             }
             let (sender, receiver) = watch::channel(situation.clone());
-            let task = tokio::spawn(run(spec.clone(), receiver, Arc::clone(&self.leases)));
-            self.running.insert(spec.link.clone(), (spec.clone(), sender, task));
+            let (of, leases) = (spec.clone(), Arc::clone(&self.leases));
+            let task = match spec.version {
+                Version::V4 => tokio::spawn(run::<v4::Machine>(of, receiver, leases)),
+                Version::V6 => tokio::spawn(run::<v6::Machine>(of, receiver, leases)),
+            };
+            let running = Running { spec: spec.clone(), situation: sender, task };
+            self.running.insert(spec.key(), running);
         }
     }
 }
 
-async fn run(
+impl ClientSpec {
+    fn key(&self) -> (String, Version) {
+        (self.link.clone(), self.version)
+    }
+}
+
+async fn run<P: Protocol>(
     spec: ClientSpec,
     mut situation: watch::Receiver<Situation>,
     leases: Arc<watch::Sender<Leases>>,
 ) {
-    let mut machine = Machine::new(spec.mac, load(&spec.link), clock::since_boot());
-    publish(&spec.link, machine.lease(), &leases);
+    let mut machine = P::new(spec.mac, load::<P>(&spec.link), clock::since_boot());
+    publish::<P>(&spec.link, machine.lease(), &leases);
     loop {
         match situation.wait_for(|situation| situation.carrier).await {
             Ok(situation) => machine.set_hostname(situation.hostname.clone()),
@@ -129,14 +205,14 @@ async fn run(
             Ok(())
         };
         if let Err(error) = result {
-            tracing::debug!("dhcp on {}, retrying: {error}", spec.link);
+            tracing::debug!("{} on {}, retrying: {error}", P::NAME, spec.link);
             tokio::time::sleep(SOCKET_RETRY).await;
         }
     }
 }
 
 /// Waits until the lease is to be renewed, or the carrier goes and comes back.
-async fn rest(machine: &mut Machine, situation: &mut watch::Receiver<Situation>) {
+async fn rest<P: Protocol>(machine: &mut P, situation: &mut watch::Receiver<Situation>) {
     let gone = situation.wait_for(|situation| !situation.carrier);
     // Both arms are cancel safe.
     let lost = tokio::select! {
@@ -152,13 +228,13 @@ async fn rest(machine: &mut Machine, situation: &mut watch::Receiver<Situation>)
 }
 
 /// Asks until there is a lease or the carrier goes.
-async fn exchange(
+async fn exchange<P: Protocol>(
     spec: &ClientSpec,
-    machine: &mut Machine,
+    machine: &mut P,
     situation: &mut watch::Receiver<Situation>,
     leases: &watch::Sender<Leases>,
 ) -> io::Result<()> {
-    let socket = open(&spec.link)?;
+    let socket = open::<P>(&spec.link)?;
     let mut buffer = [0; MESSAGE_MAX];
     while machine.is_listening() && situation.borrow_and_update().carrier {
         // All arms are cancel safe: a datagram is taken whole or not at all.
@@ -167,7 +243,7 @@ async fn exchange(
             received = socket.recv_from(&mut buffer) => {
                 let (length, _) = received?;
                 let bytes = buffer.get(..length).unwrap_or_default();
-                match Message::decode(&mut Decoder::new(bytes)) {
+                match P::Message::decode(&mut Decoder::new(bytes)) {
                     Ok(message) => machine.received(&message, clock::since_boot(), random()),
                     Err(_) => continue,
                 }
@@ -176,16 +252,17 @@ async fn exchange(
         };
         for action in actions {
             match action {
-                Action::Send(message, to) => send(&socket, &message, to).await?,
+                Action::Send(message, to) => {
+                    send(&socket, &*message, SocketAddr::new(to, P::SERVER_PORT)).await?;
+                }
                 Action::Use(lease) => {
-                    tracing::info!("dhcp on {}: {}/{}", spec.link, lease.address, lease.prefix);
-                    store(&spec.link, &lease);
-                    publish(&spec.link, Some(&lease), leases);
+                    tracing::info!("{} on {}: {}", P::NAME, spec.link, P::address(&lease));
+                    store::<P>(&spec.link, &lease);
+                    publish::<P>(&spec.link, Some(&lease), leases);
                 }
                 Action::Drop => {
-                    tracing::warn!("dhcp on {}: the lease is lost, asking again", spec.link);
-                    let _ = fs::remove_file(file(&spec.link));
-                    publish(&spec.link, None, leases);
+                    tracing::warn!("{} on {}: the lease is lost, asking again", P::NAME, spec.link);
+                    forget::<P>(&spec.link, leases);
                 }
             }
         }
@@ -193,19 +270,23 @@ async fn exchange(
     Ok(())
 }
 
-async fn send(socket: &UdpSocket, message: &Message, to: Ipv4Addr) -> io::Result<()> {
+async fn send(socket: &UdpSocket, message: &impl Encodable, to: SocketAddr) -> io::Result<()> {
     let mut bytes = Vec::with_capacity(576);
     message.encode(&mut Encoder::new(&mut bytes)).map_err(io::Error::other)?;
-    socket.send_to(&bytes, (to, SERVER_PORT)).await.map(drop)
+    socket.send_to(&bytes, to).await.map(drop)
 }
 
-fn open(link: &str) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
+fn open<P: Protocol>(link: &str) -> io::Result<UdpSocket> {
+    let kind = Type::DGRAM.nonblocking();
+    let socket = Socket::new(Domain::for_address(P::CLIENT), kind, Some(Transport::UDP))?;
     // Bound to its link before anything else: several clients share the port, each on its own link.
     socket.bind_device(Some(link.as_bytes()))?;
     socket.set_reuse_address(true)?;
-    socket.set_broadcast(true)?;
-    socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENT_PORT).into())?;
+    match P::CLIENT {
+        SocketAddr::V4(_) => socket.set_broadcast(true)?,
+        SocketAddr::V6(_) => socket.set_only_v6(true)?,
+    }
+    socket.bind(&P::CLIENT.into())?;
     UdpSocket::from_std(socket.into())
 }
 
@@ -220,31 +301,54 @@ fn random() -> u32 {
     u32::from_le_bytes(bytes)
 }
 
-fn publish(link: &str, lease: Option<&Lease>, leases: &watch::Sender<Leases>) {
-    leases.send_if_modified(|leases| match lease {
-        Some(lease) => leases.insert(link.to_owned(), lease.clone()).as_ref() != Some(lease),
-        None => leases.remove(link).is_some(),
+fn publish<P: Protocol>(link: &str, lease: Option<&P::Lease>, leases: &watch::Sender<Leases>) {
+    leases.send_if_modified(|all| match lease {
+        Some(lease) => {
+            P::leases(all).insert(link.to_owned(), lease.clone()).as_ref() != Some(lease)
+        }
+        None => P::leases(all).remove(link).is_some(),
     });
 }
 
-/// Link names are the kernel's: no slash, not `.` or `..`.
-fn file(link: &str) -> PathBuf {
-    PathBuf::from(FOLDER).join(format!("{link}.json"))
+/// Also on tmpfs: what stays there would come back with the next agent.
+fn forget<P: Protocol>(link: &str, leases: &watch::Sender<Leases>) {
+    let _ = fs::remove_file(file::<P>(link));
+    publish::<P>(link, None, leases);
 }
 
-fn load(link: &str) -> Option<Lease> {
-    serde_json::from_slice(&fs::read(file(link)).ok()?).ok()
+/// Link names are the kernel's: no slash, not `.` or `..`.
+fn file<P: Protocol>(link: &str) -> PathBuf {
+    PathBuf::from(P::FOLDER).join(format!("{link}.json"))
+}
+
+fn load<P: Protocol>(link: &str) -> Option<P::Lease> {
+    serde_json::from_slice(&fs::read(file::<P>(link)).ok()?).ok()
 }
 
 /// Losing this file costs one exchange with the server, so it is written without ceremony, but never half.
-fn store(link: &str, lease: &Lease) {
+fn store<P: Protocol>(link: &str, lease: &P::Lease) {
     let write = || -> io::Result<()> {
-        fs::create_dir_all(FOLDER)?;
-        let temporary = file(link).with_extension("tmp");
+        fs::create_dir_all(P::FOLDER)?;
+        let path = file::<P>(link);
+        let temporary = path.with_extension("tmp");
         fs::write(&temporary, serde_json::to_vec(lease).map_err(io::Error::other)?)?;
-        fs::rename(temporary, file(link))
+        fs::rename(temporary, path)
     };
     if let Err(error) = write() {
         tracing::debug!("lease of {link} not kept, ignoring: {}", report::chain(&error));
     }
+}
+
+/// Pause before the next message after `tries`: from `min` doubled up to `max`, and up to a quarter more, so that many
+/// machines started at once do not stay in step.
+fn pause(tries: u32, (min, max): (Duration, Duration), random: u32) -> Duration {
+    let pause = min.saturating_mul(1 << (tries - 1).min(10)).min(max);
+    pause + pause.mul_f64(f64::from(random % 256) / 1024.0)
+}
+
+/// A host or domain name, if that is what it is: it goes into files that programs parse.
+fn name_of(text: &str) -> Option<String> {
+    let name = text.trim_end_matches(['\0', '.']);
+    let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.' || c == '_';
+    (!name.is_empty() && name.len() <= 253 && name.chars().all(good)).then(|| name.to_owned())
 }

@@ -1,8 +1,10 @@
 //! The DHCPv4 client as a pure machine: messages and time in, messages and leases out (RFC 2131). No clock, no socket.
 
-use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, OptionCode};
+use super::{Leases, Protocol, name_of, pause};
+use dhcproto::v4::{CLIENT_PORT, DhcpOption, Flags, Message, MessageType, OptionCode, SERVER_PORT};
 use serde::{Deserialize, Serialize};
-use std::net::Ipv4Addr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// First pause before a message is sent again; doubled each time.
@@ -49,15 +51,7 @@ enum Stage {
 }
 
 /// What the caller is to do.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Action {
-    /// Send to this address: the broadcast address, or a server.
-    Send(Box<Message>, Ipv4Addr),
-    /// Use this lease.
-    Use(Box<Lease>),
-    /// Stop using the lease.
-    Drop,
-}
+type Action = super::Action<Message, Lease>;
 
 /// The client of one link.
 #[derive(Clone, Debug)]
@@ -72,9 +66,23 @@ pub(crate) struct Machine {
     wake: Duration,
 }
 
-impl Machine {
-    /// Begins, with a lease of an earlier agent if there is one that has not ended.
-    pub(crate) fn new(mac: [u8; 6], old: Option<Lease>, now: Duration) -> Self {
+impl Protocol for Machine {
+    type Message = Message;
+    type Lease = Lease;
+    const NAME: &'static str = "dhcp";
+    const FOLDER: &'static str = "/run/ingot/dhcp";
+    const CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), CLIENT_PORT);
+    const SERVER_PORT: u16 = SERVER_PORT;
+
+    fn leases(all: &mut Leases) -> &mut BTreeMap<String, Lease> {
+        &mut all.v4
+    }
+
+    fn address(lease: &Lease) -> IpAddr {
+        lease.address.into()
+    }
+
+    fn new(mac: [u8; 6], old: Option<Lease>, now: Duration) -> Self {
         let lease = old.filter(|lease| lease.ends_at > now);
         let stage = if lease.is_some() { Stage::Bound } else { Stage::Selecting };
         let wake = lease.as_ref().map_or(now, |lease| lease.renew_at);
@@ -82,42 +90,30 @@ impl Machine {
         Self { mac, hostname, stage, lease, transaction: 0, tries: 0, begun: now, wake }
     }
 
-    /// Name to tell the server, from the next message on.
-    pub(crate) fn set_hostname(&mut self, hostname: Option<String>) {
+    fn set_hostname(&mut self, hostname: Option<String>) {
         self.hostname = hostname;
     }
 
-    /// When [`Machine::timer`] wants to be called, since boot.
-    pub(crate) fn wake(&self) -> Duration {
+    fn wake(&self) -> Duration {
         self.wake
     }
 
-    /// Whether answers may come, so that a socket is needed.
-    pub(crate) fn is_listening(&self) -> bool {
+    fn is_listening(&self) -> bool {
         self.stage != Stage::Bound
     }
 
-    /// The lease in use.
-    pub(crate) fn lease(&self) -> Option<&Lease> {
+    fn lease(&self) -> Option<&Lease> {
         self.lease.as_ref()
     }
 
-    /// The cable was plugged in again: perhaps into another network.
-    pub(crate) fn carrier_returned(&mut self, now: Duration) {
+    fn carrier_returned(&mut self, now: Duration) {
         if self.stage == Stage::Bound {
             self.enter(Stage::Rebinding, now);
         }
         self.wake = now;
     }
 
-    fn enter(&mut self, stage: Stage, now: Duration) {
-        self.stage = stage;
-        self.tries = 0;
-        self.begun = now;
-    }
-
-    /// Begins the renewal when it is time for it; nothing is sent.
-    pub(crate) fn due(&mut self, now: Duration) {
+    fn due(&mut self, now: Duration) {
         let renew_at = self.lease.as_ref().map(|lease| lease.renew_at);
         if self.stage == Stage::Bound && renew_at.is_none_or(|at| now >= at) {
             self.enter(Stage::Renewing, now);
@@ -125,8 +121,7 @@ impl Machine {
         }
     }
 
-    /// Time has come. `random` is a fresh random number.
-    pub(crate) fn timer(&mut self, now: Duration, random: u32) -> Vec<Action> {
+    fn timer(&mut self, now: Duration, random: u32) -> Vec<Action> {
         let mut actions = Vec::new();
         self.due(now);
         if let Some(lease) = &self.lease {
@@ -149,9 +144,7 @@ impl Machine {
         }
         actions.push(self.message(now));
         self.tries += 1;
-        // Up to a quarter more, so that many machines started at once do not stay in step.
-        let pause = RETRY_MIN.saturating_mul(1 << (self.tries - 1).min(10)).min(RETRY_MAX);
-        self.wake = now + pause + pause.mul_f64(f64::from(random % 256) / 1024.0);
+        self.wake = now + pause(self.tries, (RETRY_MIN, RETRY_MAX), random);
         let limit = self.lease.as_ref().map(|lease| match self.stage {
             Stage::Renewing => lease.rebind_at,
             _ => lease.ends_at,
@@ -160,6 +153,50 @@ impl Machine {
             self.wake = self.wake.min(limit);
         }
         actions
+    }
+
+    fn received(&mut self, message: &Message, now: Duration, random: u32) -> Vec<Action> {
+        if message.xid() != self.transaction || message.chaddr() != self.mac || !self.is_listening()
+        {
+            return Vec::new();
+        }
+        let server = match message.opts().get(OptionCode::ServerIdentifier) {
+            Some(DhcpOption::ServerIdentifier(server)) => *server,
+            _ => return Vec::new(),
+        };
+        match (message.opts().msg_type(), &self.stage) {
+            (Some(MessageType::Offer), Stage::Selecting) => {
+                if !is_host(message.yiaddr()) {
+                    return Vec::new();
+                }
+                let address = message.yiaddr();
+                self.enter(Stage::Requesting { address, server }, now);
+                self.timer(now, random)
+            }
+            (Some(MessageType::Ack), stage) if *stage != Stage::Selecting => {
+                let Some(lease) = lease(message, server, now) else { return Vec::new() };
+                self.wake = lease.renew_at;
+                self.lease = Some(lease.clone());
+                self.enter(Stage::Bound, now);
+                vec![Action::Use(Box::new(lease))]
+            }
+            (Some(MessageType::Nak), stage) if *stage != Stage::Selecting => {
+                let had = self.lease.take().is_some();
+                self.enter(Stage::Selecting, now);
+                // Not at once: a server that refuses everything must not be asked in a loop.
+                self.wake = now + RETRY_MIN;
+                if had { vec![Action::Drop] } else { Vec::new() }
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Machine {
+    fn enter(&mut self, stage: Stage, now: Duration) {
+        self.stage = stage;
+        self.tries = 0;
+        self.begun = now;
     }
 
     fn message(&self, now: Duration) -> Action {
@@ -210,49 +247,7 @@ impl Machine {
                 message.set_flags(Flags::default().set_broadcast());
             }
         }
-        Action::Send(Box::new(message), to)
-    }
-
-    /// A message came. `random` is a fresh random number.
-    pub(crate) fn received(
-        &mut self,
-        message: &Message,
-        now: Duration,
-        random: u32,
-    ) -> Vec<Action> {
-        if message.xid() != self.transaction || message.chaddr() != self.mac || !self.is_listening()
-        {
-            return Vec::new();
-        }
-        let server = match message.opts().get(OptionCode::ServerIdentifier) {
-            Some(DhcpOption::ServerIdentifier(server)) => *server,
-            _ => return Vec::new(),
-        };
-        match (message.opts().msg_type(), &self.stage) {
-            (Some(MessageType::Offer), Stage::Selecting) => {
-                if !is_host(message.yiaddr()) {
-                    return Vec::new();
-                }
-                let address = message.yiaddr();
-                self.enter(Stage::Requesting { address, server }, now);
-                self.timer(now, random)
-            }
-            (Some(MessageType::Ack), stage) if *stage != Stage::Selecting => {
-                let Some(lease) = lease(message, server, now) else { return Vec::new() };
-                self.wake = lease.renew_at;
-                self.lease = Some(lease.clone());
-                self.enter(Stage::Bound, now);
-                vec![Action::Use(Box::new(lease))]
-            }
-            (Some(MessageType::Nak), stage) if *stage != Stage::Selecting => {
-                let had = self.lease.take().is_some();
-                self.enter(Stage::Selecting, now);
-                // Not at once: a server that refuses everything must not be asked in a loop.
-                self.wake = now + RETRY_MIN;
-                if had { vec![Action::Drop] } else { Vec::new() }
-            }
-            _ => Vec::new(),
-        }
+        Action::Send(Box::new(message), to.into())
     }
 }
 
@@ -337,13 +332,6 @@ fn prefix_of(mask: Ipv4Addr) -> Option<u8> {
     let bits = mask.to_bits();
     let ones = bits.leading_ones();
     (bits.count_ones() == ones).then_some(u8::try_from(ones).ok()?)
-}
-
-/// A host or domain name, if that is what it is: it goes into files that programs parse.
-fn name_of(text: &str) -> Option<String> {
-    let name = text.trim_end_matches(['\0', '.']);
-    let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.' || c == '_';
-    (!name.is_empty() && name.len() <= 253 && name.chars().all(good)).then(|| name.to_owned())
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ fn card(index: u32, up: bool) -> Link {
     }
 }
 
-fn lease() -> Lease {
-    Lease {
+fn lease() -> v4::Lease {
+    v4::Lease {
         address: Ipv4Addr::new(10, 0, 2, 15),
         prefix: 24,
         server: Ipv4Addr::new(10, 0, 2, 2),
@@ -41,7 +41,7 @@ fn have(links: Vec<Link>) -> Have {
 }
 
 fn with_lease(mut have: Have) -> Have {
-    have.leases.insert("eth2".into(), lease());
+    have.leases.v4.insert("eth2".into(), lease());
     have
 }
 
@@ -81,7 +81,7 @@ fn a_lost_lease_takes_its_address_and_route_along() {
             other => panic!("{other:?}"),
         }
     }
-    before.leases.clear();
+    before.leases = Leases::default();
     let steps = plan(&Network::default(), &before);
     assert!(matches!(steps[..], [Step::RemoveRoute(_), Step::RemoveAddress(_)]), "{steps:?}");
 }
@@ -101,11 +101,67 @@ fn what_a_former_agent_leased_stays_until_a_server_has_answered() {
             have.kernel.routes.push(route);
         }
     }
-    have.leases.clear();
-    have.inherited.insert("eth2".into());
+    have.leases = Leases::default();
+    have.inherited.insert(("eth2".into(), Version::V4));
     assert_eq!(plan(&Network::default(), &have), []);
     have.inherited.clear();
     assert!(plan(&Network::default(), &have).iter().any(|s| matches!(s, Step::RemoveAddress(_))));
+}
+
+/// A network whose only card asks a DHCPv6 server and no other.
+fn with_dhcp6() -> Network {
+    let link = LinkConfig {
+        name: Some("eth2".into()),
+        dhcp4: Some(false),
+        dhcp6: true,
+        ..LinkConfig::default()
+    };
+    Network { links: vec![link], ..Network::default() }
+}
+
+#[test]
+fn an_address_of_dhcpv6_is_asked_for_set_and_kept_by_the_next_agent() {
+    let network = with_dhcp6();
+    let mut have = have(vec![card(2, true)]);
+    let [(asked, _)] = &clients(&network, &have.kernel)[..] else { panic!("one client") };
+    assert_eq!(asked.version, Version::V6);
+    assert_eq!(waiting(&network, &have).unwrap(), "an address from DHCPv6 on eth2");
+
+    let address: Ipv6Addr = "2001:db8::15".parse().unwrap();
+    have.leases.v6.insert(
+        "eth2".into(),
+        super::super::dhcp::v6::Lease {
+            address,
+            server: vec![],
+            dns: vec![],
+            ntp: vec![],
+            search: vec![],
+            renew_at: Duration::ZERO,
+            rebind_at: Duration::ZERO,
+            ends_at: Duration::ZERO,
+        },
+    );
+    let steps = plan(&network, &have);
+    let [Step::AddAddress(set)] = steps[..] else { panic!("{steps:?}") };
+    assert_eq!((set.address, set.prefix), (address.into(), 128));
+    have.kernel.addresses.push(set);
+    assert_eq!((plan(&network, &have), waiting(&network, &have)), (vec![], None));
+
+    have.leases = Leases::default();
+    have.inherited.insert(("eth2".into(), Version::V6));
+    assert_eq!(plan(&network, &have), []);
+    have.inherited.clear();
+    assert_eq!(plan(&network, &have), [Step::RemoveAddress(set)]);
+}
+
+#[test]
+fn routers_are_believed_where_the_config_says_so() {
+    let kernel = have(vec![card(2, true), card(3, true)]).kernel;
+    assert_eq!(believed(&Network::default(), &kernel), BTreeSet::from([2, 3]));
+    let mut network = with_dhcp6();
+    assert_eq!(believed(&network, &kernel), BTreeSet::from([2]));
+    network.links[0].router_advertisements = Some(false);
+    assert_eq!(believed(&network, &kernel), BTreeSet::new());
 }
 
 #[test]

@@ -11,7 +11,7 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn sent(actions: &[Action]) -> (&Message, Ipv4Addr) {
+fn sent(actions: &[Action]) -> (&Message, IpAddr) {
     let Some(Action::Send(message, to)) = actions.last() else {
         panic!("nothing sent: {actions:?}")
     };
@@ -58,9 +58,9 @@ fn a_lease_is_renewed_with_its_server_then_with_anybody_then_dropped() {
     let mut machine = bound();
     let actions = machine.timer(seconds(500), 1);
     let (message, to) = sent(&actions);
-    assert_eq!((message.ciaddr(), to), (ADDRESS, SERVER));
+    assert_eq!((message.ciaddr(), to), (ADDRESS, SERVER.into()));
     let actions = machine.timer(seconds(875), 1);
-    assert_eq!(sent(&actions).1, Ipv4Addr::BROADCAST);
+    assert_eq!(sent(&actions).1, IpAddr::from(Ipv4Addr::BROADCAST));
     let actions = machine.timer(seconds(1000), 1);
     assert_eq!(actions[0], Action::Drop);
     assert!(sent(&actions).0.opts().has_msg_type(MessageType::Discover));
