@@ -143,6 +143,7 @@ impl KubernetesController {
             node: &self.state.observed.snapshot().hostname,
             addresses: &addresses(&self.state),
             now: SystemTime::now(),
+            clock_lost: self.state.observed.snapshot().clock_lost,
         };
         join::decide(&situation, token.as_ref())
     }

@@ -1,7 +1,7 @@
 //! What of the cluster on this node is up, what is waited for and for how long, part by part. Pure.
 
 use super::components::{needs, owners};
-use super::record::Record;
+use super::record::{Record, is_before};
 use super::{NAMESPACE, Seen};
 use ingot_machine_config::v1::kubernetes::Role as NodeRole;
 use ingot_runtime::pod::Role;
@@ -104,6 +104,12 @@ pub(crate) fn parts(
     parts
 }
 
+/// The clock, when it is why nothing is started.
+pub(crate) fn clock(record: &Record, now: SystemTime) -> Option<Part> {
+    let hint = "it says a time before the cluster was made, so no certificate is good and nothing is started; set time.servers in the config, or the clock of the machine";
+    is_before(record, now).then(|| part("clock", Health::Failed, hint))
+}
+
 /// The disk of etcd, images and volumes. Nothing says so clearly when it is full: etcd just ends.
 fn room(size: u64, free: u64) -> Part {
     let sizes = format!("{} of {} MiB of VAR are free", free >> 20, size >> 20);
@@ -189,6 +195,15 @@ mod tests {
         };
         assert_eq!(names(None), ["join"]);
         assert_eq!(names(Some(&worker().record)), ["kubelet", "node"]);
+    }
+
+    #[test]
+    fn a_clock_from_before_the_cluster_is_told_with_what_to_do() {
+        let record = cluster().record;
+        let made_at = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(record.made_at);
+        assert_eq!(clock(&record, made_at), None);
+        let told = clock(&record, SystemTime::UNIX_EPOCH).unwrap();
+        assert!(told.health == Health::Failed && told.message.contains("time.servers"));
     }
 
     #[test]

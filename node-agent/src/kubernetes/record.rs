@@ -144,7 +144,7 @@ pub(crate) enum Refused {
     NoVar(String),
     /// The clock is wrong.
     #[error(
-        "the clock of the node says a time before 2026, so no certificate it makes would be good"
+        "the clock of the node has no time, so no certificate that the node makes would be good"
     )]
     Clock,
     /// The node has no address.
@@ -203,6 +203,8 @@ pub(crate) struct Situation<'a> {
     pub(crate) addresses: &'a [IpAddr],
     /// The clock.
     pub(crate) now: SystemTime,
+    /// What it says is a guess.
+    pub(crate) clock_lost: bool,
 }
 
 /// Decides whether a cluster may be made, and how it is laid out. `id` is random.
@@ -248,7 +250,7 @@ pub(super) fn able(situation: &Situation<'_>) -> Result<(), Refused> {
         return Err(Refused::NoImage);
     }
     situation.var.clone().map_err(Refused::NoVar)?;
-    if situation.now < SystemTime::UNIX_EPOCH + CLOCK_FLOOR {
+    if situation.clock_lost || situation.now < SystemTime::UNIX_EPOCH + CLOCK_FLOOR {
         return Err(Refused::Clock);
     }
     if situation.node.is_empty() {
@@ -315,6 +317,7 @@ pub(super) mod tests {
             node: "Node-1",
             addresses,
             now: SystemTime::UNIX_EPOCH + CLOCK_FLOOR + Duration::from_secs(60),
+            clock_lost: false,
         }
     }
 
@@ -352,6 +355,8 @@ pub(super) mod tests {
             (Situation { has_image: false, ..good.clone() }, Refused::NoImage),
             (Situation { var: Err("x".into()), ..good.clone() }, Refused::NoVar("x".into())),
             (Situation { now: SystemTime::UNIX_EPOCH, ..good.clone() }, Refused::Clock),
+            // The agent has set it to the least that it may be.
+            (Situation { clock_lost: true, ..good.clone() }, Refused::Clock),
             (Situation { node: "", ..good.clone() }, Refused::NoName),
             (Situation { addresses: &[], ..good.clone() }, Refused::NoAddress),
         ];

@@ -78,6 +78,8 @@ pub(crate) struct Snapshot {
     pub(crate) hostname: String,
     /// Whether the clock was set from the network.
     pub(crate) time_synchronized: bool,
+    /// Whether the clock was without a time at the start and has none from the network yet: what it says is a guess.
+    pub(crate) clock_lost: bool,
     /// DNS servers from DHCP and router advertisements.
     pub(crate) learned_dns: Vec<IpAddr>,
     /// NTP servers from DHCP.

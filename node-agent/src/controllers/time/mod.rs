@@ -61,10 +61,15 @@ pub(crate) enum Step {
     Ask(Vec<String>),
 }
 
-/// Second at which this program was built, or since 1970 where the build does not say: the clock is never before it.
+/// The clock is never before this: when this program was built, where the build says so.
 fn floor() -> SystemTime {
-    let seconds = option_env!("SOURCE_DATE_EPOCH").and_then(|text| text.parse().ok());
-    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.unwrap_or(FLOOR_SECONDS))
+    floor_of(option_env!("SOURCE_DATE_EPOCH"))
+}
+
+/// Reproducible builds say 1970.
+fn floor_of(built_at: Option<&str>) -> SystemTime {
+    let seconds = built_at.and_then(|text| text.parse().ok()).unwrap_or(0).max(FLOOR_SECONDS);
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
 /// 2026-01-01: no release of Ingot is older.
@@ -116,6 +121,7 @@ impl Time {
         self.synchronized = true;
         self.last = Some((server, offset));
         self.state.observed.set(|seen| &mut seen.time_synchronized, true);
+        self.state.observed.set(|seen| &mut seen.clock_lost, false);
         Ok(())
     }
 }
@@ -168,7 +174,14 @@ impl Controller for Time {
 
     async fn apply(&mut self, want: &Want, step: Step) -> anyhow::Result<()> {
         match step {
-            Step::Floor => Ok(clock::set(floor())?),
+            Step::Floor => {
+                clock::set(floor())?;
+                // Whoever makes certificates must know that this is no time.
+                self.state.observed.set(|seen| &mut seen.clock_lost, true);
+                let message = "the hardware clock has no time; set time.servers in the config, or the clock of the machine";
+                self.state.events.record(Severity::Warning, "ClockLost", "node", message);
+                Ok(())
+            }
             Step::Ask(servers) => {
                 self.asked = Some(self.situation());
                 self.ask(want, servers).await
@@ -196,5 +209,19 @@ impl Controller for Time {
 
     fn resync(&self) -> Option<Duration> {
         Some(if self.synchronized { INTERVAL } else { RETRY })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_build_says_that_a_clock_without_a_time_is_right() {
+        let at = |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        for built_at in [None, Some("0"), Some("no number")] {
+            assert_eq!(floor_of(built_at), at(FLOOR_SECONDS));
+        }
+        assert_eq!(floor_of(Some("1800000000")), at(1_800_000_000));
     }
 }

@@ -57,6 +57,7 @@ fn record(api: &Api) -> Result<Record, Status> {
         node: &node,
         addresses: &addresses(&api.state),
         now: SystemTime::now(),
+        clock_lost: api.state.observed.snapshot().clock_lost,
     };
     let mut bytes = [0_u8; 16];
     SystemRandom::new().fill(&mut bytes).map_err(|_| Status::internal("no random bytes"))?;

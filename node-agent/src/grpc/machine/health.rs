@@ -4,6 +4,7 @@ use super::engine;
 use crate::grpc::{Api, convert};
 use crate::kubernetes::health;
 use ingot_api::machine::v1 as pb;
+use std::time::SystemTime;
 use tonic::{Code, Status};
 
 pub(super) async fn call(api: &Api, _: pb::HealthRequest) -> Result<pb::HealthResponse, Status> {
@@ -17,7 +18,8 @@ pub(super) async fn call(api: &Api, _: pb::HealthRequest) -> Result<pb::HealthRe
     let record = api.kubernetes.record();
     let pods = engine(api).await?.snapshot();
     let disk = ingot_linux::volume::space(api.kubernetes.folder()).ok();
-    let parts = health::parts(role, record.as_deref(), &pods, &api.kubernetes.seen(), disk);
+    let mut parts = health::parts(role, record.as_deref(), &pods, &api.kubernetes.seen(), disk);
+    parts.extend(record.and_then(|record| health::clock(&record, SystemTime::now())));
     let part = |part: health::Part| pb::HealthPart {
         name: part.name,
         state: part.health.name().to_owned(),
