@@ -27,8 +27,8 @@ pub struct Kubernetes {
     /// Addresses and names in the cluster.
     #[serde(default, skip_serializing_if = "is_default")]
     pub network: ClusterNetwork,
-    /// The parts of the cluster that run as pods in it, by name: `coredns`, `kube-proxy`, `metrics-server`, `storage`. All are on
-    /// when they are not named here.
+    /// What a cluster has beside its control plane, by name: `coredns`, `kube-proxy`, `metrics-server`, `storage`, and `network-policy`, a
+    /// warning that the built-in network keeps no network policies. All are on when they are not named here.
     #[schemars(extend("propertyNames" = { "format": "dns-label" }))]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub addons: BTreeMap<String, Addon>,
@@ -134,7 +134,8 @@ fn is_cluster_name(name: &str) -> bool {
 }
 
 /// Names of the add-ons that come with the image.
-pub const ADDONS: [&str; 4] = ["coredns", "kube-proxy", "metrics-server", "storage"];
+pub const ADDONS: [&str; 5] =
+    ["coredns", "kube-proxy", "metrics-server", "network-policy", "storage"];
 
 impl Default for Kubernetes {
     fn default() -> Self {

@@ -34,7 +34,7 @@ fn add_ons_exist_or_bring_their_manifest() {
             6:14 kubernetes.joinToken: is for workers, and this node is a control plane
                 remove the line, or write role: worker
             8:5 kubernetes.addons["core-dns"]: there is no add-on "core-dns", and no manifest is given for one
-                write one of coredns, kube-proxy, metrics-server, storage, or a manifest
+                write one of coredns, kube-proxy, metrics-server, network-policy, storage, or a manifest
             8:5 kubernetes.addons["mine"].manifest: document 1 has no "apiVersion", so it is no Kubernetes object
                 write Kubernetes objects, parted by lines of "---"
             8:5 kubernetes.addons["storage"]: has a manifest and is switched off
