@@ -5,7 +5,7 @@ mod builder;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail, ensure};
 use ingot_api::machine::v1::Stage;
@@ -20,7 +20,7 @@ use crate::client::{self, Api};
 use crate::console::Console;
 use crate::credentials::Credentials;
 use crate::disk::output;
-use crate::qemu::args::Description;
+use crate::qemu::args::{Description, RIGHT_TIME};
 use crate::qemu::process::Process;
 use crate::qemu::qmp::Qmp;
 use crate::{evidence, wait};
@@ -121,6 +121,17 @@ impl Machine {
     /// Takes the CIDATA drive away; takes effect at the next power-on.
     pub fn detach_cidata(&mut self) {
         self.description.disks.truncate(1);
+    }
+
+    /// What the hardware clock says at the next power-on; nothing for the right time.
+    pub fn set_hardware_clock(&mut self, time: Option<SystemTime>) -> anyhow::Result<()> {
+        self.description.hardware_clock = match time {
+            Some(time) => {
+                jiff::Timestamp::try_from(time)?.strftime("%Y-%m-%dT%H:%M:%S").to_string()
+            }
+            None => RIGHT_TIME.to_owned(),
+        };
+        Ok(())
     }
 
     /// Turns the boot disk into one raw file, for [`crate::disk`]. The machine must be off.

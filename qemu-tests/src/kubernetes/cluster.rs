@@ -86,8 +86,7 @@ impl Cluster {
         let home = machine.directory().join("operator");
         fs_err::create_dir_all(&home)?;
         let contexts = home.join("contexts.yaml");
-        fs_err::write(&contexts, contexts_of(&machine))?;
-        fs_err::set_permissions(&contexts, Permissions::from_mode(0o600))?;
+        write_contexts(&machine, &contexts)?;
         let kubeconfig = home.join("kubeconfig");
         let program = home.join("kubectl");
         symlink(kube, &program).context("make a link called kubectl")?;
@@ -104,9 +103,7 @@ impl Cluster {
 
     /// Runs `ingotctl` with these words as the node's administrator.
     pub async fn ingotctl(&self, words: &[&str]) -> anyhow::Result<Ran> {
-        let mut command = Command::new(&self.machine.artifacts().tools.ingotctl);
-        command.arg("--config").arg(&self.contexts).args(["--timeout", "120s"]).args(words);
-        run(command, "", OPERATOR_LIMIT).await
+        ingotctl(&self.machine, &self.contexts, words).await
     }
 
     /// Gives the node this config.
@@ -257,6 +254,23 @@ pub fn machine_document(
         None => machine,
     };
     format!("{machine}kubernetes:\n  role: control-plane\n{}", shape.kubernetes)
+}
+
+/// Runs `ingotctl` with these words and this file of contexts.
+pub(super) async fn ingotctl(
+    machine: &Machine,
+    contexts: &Path,
+    words: &[&str],
+) -> anyhow::Result<Ran> {
+    let mut command = Command::new(&machine.artifacts().tools.ingotctl);
+    command.arg("--config").arg(contexts).args(["--timeout", "120s"]).args(words);
+    run(command, "", OPERATOR_LIMIT).await
+}
+
+/// Writes the operator's file of contexts for a machine; nobody else may read it.
+pub(super) fn write_contexts(machine: &Machine, path: &Path) -> anyhow::Result<()> {
+    fs_err::write(path, contexts_of(machine))?;
+    fs_err::set_permissions(path, Permissions::from_mode(0o600)).map_err(Into::into)
 }
 
 /// The operator's file of contexts for one machine. JSON is YAML.

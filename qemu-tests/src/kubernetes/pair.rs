@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::Cluster;
 use super::cluster::{READY_LIMIT, Shape, builder, machine_document};
+use super::{Cluster, Ran};
 use crate::artifacts::Artifacts;
 use crate::credentials::Credentials;
 use crate::documents;
@@ -80,6 +80,14 @@ impl Pair {
     /// The worker.
     pub fn worker(&self) -> anyhow::Result<&Machine> {
         self.worker.as_ref().context("no worker has joined")
+    }
+
+    /// Runs `ingotctl` with these words as the worker's administrator.
+    pub async fn worker_ingotctl(&self, words: &[&str]) -> anyhow::Result<Ran> {
+        let worker = self.worker()?;
+        let contexts = worker.directory().join("contexts.yaml");
+        super::cluster::write_contexts(worker, &contexts)?;
+        super::cluster::ingotctl(worker, &contexts, words).await
     }
 
     /// Runs so many pods of a Deployment on the worker, and waits until they do.

@@ -10,7 +10,7 @@ use crate::artifacts::Artifacts;
 use crate::console::Console;
 use crate::credentials::Credentials;
 use crate::disk::output;
-use crate::qemu::args::{Accelerator, Clock, Description, Disk, Start, Wire};
+use crate::qemu::args::{Accelerator, Clock, Description, Disk, RIGHT_TIME, Start, Wire};
 use crate::{cidata, ports};
 
 /// How a machine starts.
@@ -189,6 +189,7 @@ impl MachineBuilder {
         let description = Description {
             accelerator: Accelerator::detect(),
             clock: self.clock,
+            hardware_clock: RIGHT_TIME.to_owned(),
             memory_mib: self.memory_mib,
             processors: self.processors,
             start,

@@ -41,6 +41,9 @@ pub enum Clock {
     Instructions,
 }
 
+/// A hardware clock that says the host's time.
+pub(crate) const RIGHT_TIME: &str = "utc";
+
 /// How the machine starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Start {
@@ -87,6 +90,8 @@ pub(crate) struct Wire {
 pub(crate) struct Description {
     pub(crate) accelerator: Accelerator,
     pub(crate) clock: Clock,
+    /// What the hardware clock says at power-on, as QEMU takes it.
+    pub(crate) hardware_clock: String,
     pub(crate) memory_mib: u32,
     pub(crate) processors: u32,
     pub(crate) start: Start,
@@ -118,7 +123,7 @@ impl Description {
         self.processor(&mut words);
         words.option("-m", format!("{}M", self.memory_mib));
         words.option("-uuid", self.uuid.clone());
-        words.option("-rtc", "base=utc");
+        words.option("-rtc", format!("base={}", self.hardware_clock));
         self.start(&mut words);
         words.option("-chardev", with_path("file,id=console,append=on,path=", &self.console));
         words.option("-serial", "chardev:console");
@@ -226,6 +231,7 @@ mod tests {
         Description {
             accelerator: Accelerator::Tcg,
             clock: Clock::Host,
+            hardware_clock: RIGHT_TIME.to_owned(),
             memory_mib: 512,
             processors: 2,
             start: Start::Kernel {

@@ -12,6 +12,7 @@ use ingot_qemu_tests::client::Api;
 use ingot_qemu_tests::documents::WORKLOAD;
 use ingot_qemu_tests::kubernetes::bare::Bare;
 use ingot_qemu_tests::kubernetes::cluster::READY_LIMIT;
+use ingot_qemu_tests::kubernetes::pair::Pair;
 use ingot_qemu_tests::kubernetes::{Cluster, Shape};
 
 use super::Bench;
@@ -26,6 +27,9 @@ const SHIPPED: &str = "vm";
 const REPOSITORY: &str = "ingot.local/kube";
 /// Memory of the machine whose use is measured: enough that nothing is squeezed.
 const AMPLE_MIB: u32 = 2048;
+/// Memory of the worker, and how many pods it runs: what is promised of a small machine.
+const WORKER_MIB: u32 = 512;
+const WORKER_PODS: u32 = 10;
 /// Machines that are tried until one is too small, in MiB.
 const SMALLER_MIB: [u32; 4] = [1024, 896, 768, 640];
 /// A machine is too small when it takes so many times as long as one with ample memory: it only reads its programs again and again.
@@ -70,6 +74,7 @@ pub(super) fn measure(bench: &Bench, show: impl Fn(&Table)) -> anyhow::Result<Ve
         add(started.shares());
         // Each machine is gone before the next one is there.
         add(idle(started.cluster).await?);
+        add(worker(&artifacts, &kube).await?);
         add(beside(&ours, &bare(&artifacts, &kube, &programs).await?));
         add(smallest(&artifacts, &kube, patience).await?);
         Ok(tables)
@@ -212,19 +217,7 @@ async fn idle(cluster: Cluster) -> anyhow::Result<Table> {
     let mut table = Table::new(
         "An idle cluster of one node, with its add-ons and one user's pod, in a machine of 2 GiB",
     );
-    let memory = api.status().await?.memory.context("the node says nothing of its memory")?;
-    let used = memory.total_bytes.saturating_sub(memory.available_bytes);
-    table.add("memory used by the whole node", &[mib(used)], "MiB");
-    for group in api.cgroups(GROUPS).await? {
-        if is_listed(&group.path) && group.memory_current_bytes >> 20 > 0 {
-            let what = format!("  charged to {}", group.path);
-            table.add(&what, &[mib(group.memory_current_bytes)], "MiB");
-        }
-    }
-    table.notes.push(
-        "memory used is MemTotal - MemAvailable; what a group is charged for includes pages of files that can be dropped"
-            .to_owned(),
-    );
+    memory(&mut api, &mut table).await?;
     let (sectors, before) = (written(&mut api).await?, writers(&mut api).await?);
     let begin = uptime(&mut api).await?;
     pass(&mut api, IDLE).await?;
@@ -245,6 +238,40 @@ async fn idle(cluster: Cluster) -> anyhow::Result<Table> {
     let pulled = cluster.kubectl.ok(&words).await?.lines().count();
     table.add("images pulled until then", &[number(pulled)], "");
     table.at_most(0.0, "nothing is pulled");
+    Ok(table)
+}
+
+/// Memory of the whole node, and of its parts.
+async fn memory(api: &mut Api, table: &mut Table) -> anyhow::Result<()> {
+    let memory = api.status().await?.memory.context("the node says nothing of its memory")?;
+    let used = memory.total_bytes.saturating_sub(memory.available_bytes);
+    table.add("memory used by the whole node", &[mib(used)], "MiB");
+    table.add("memory left", &[mib(memory.available_bytes)], "MiB");
+    for group in api.cgroups(GROUPS).await? {
+        if is_listed(&group.path) && group.memory_current_bytes >> 20 > 0 {
+            let what = format!("  charged to {}", group.path);
+            table.add(&what, &[mib(group.memory_current_bytes)], "MiB");
+        }
+    }
+    table.notes.push(
+        "memory used is MemTotal - MemAvailable; what a group is charged for includes pages of files that can be dropped"
+            .to_owned(),
+    );
+    Ok(())
+}
+
+/// A small worker of another node's cluster, with its pods.
+async fn worker(artifacts: &Artifacts, kube: &Path) -> anyhow::Result<Table> {
+    let shape = Shape { name: "bench-workers", memory_mib: AMPLE_MIB, kubernetes: "" };
+    let mut pair = Pair::boot(artifacts, kube, shape).await?;
+    pair.join(WORKER_MIB, &[]).await?;
+    pair.fill(WORKER_PODS, READY_LIMIT).await?;
+    let mut api = pair.worker()?.api()?;
+    pass(&mut api, SETTLE).await?;
+    let title =
+        format!("A worker with kubelet and {WORKER_PODS} pods in a machine of {WORKER_MIB} MiB");
+    let mut table = Table::new(&title);
+    memory(&mut api, &mut table).await?;
     Ok(table)
 }
 

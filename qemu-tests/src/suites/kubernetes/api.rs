@@ -19,6 +19,8 @@ pub(super) async fn run(cluster: &mut Cluster, report: &Report) {
     if c.check(report, "a namespace for programs is taken", CHECK_LIMIT, prepared).await {
         c.check(report, "kinds of one's own are kept and validated", CHECK_LIMIT, own_kind).await;
         c.check(report, "labels select, and a watch tells of changes", CHECK_LIMIT, labels).await;
+        let name = "a namespace is names of its own, and takes its objects with it";
+        c.check(report, name, CHECK_LIMIT, namespaces).await;
         c.check(report, "a stale write is refused", CHECK_LIMIT, conflict).await;
         c.check(report, "the API describes itself", CHECK_LIMIT, described).await;
         c.check(report, "plain requests with a token are answered", CHECK_LIMIT, plain).await;
@@ -103,6 +105,20 @@ async fn labels(cluster: &mut Cluster) -> anyhow::Result<()> {
     let (watched, changed) = futures::join!(watch, change);
     changed?;
     watched
+}
+
+async fn namespaces(cluster: &mut Cluster) -> anyhow::Result<()> {
+    let kubectl = &cluster.kubectl;
+    kubectl.ok(&["create", "namespace", "api-other"]).await?;
+    for namespace in [NAMESPACE, "api-other"] {
+        let value = format!("--from-literal=of={namespace}");
+        kubectl.ok(&["create", "configmap", "same", "-n", namespace, &value]).await?;
+    }
+    kubectl.ok(&["delete", "namespace", "api-other", "--timeout=150s"]).await?;
+    kubectl.refused(&["get", "configmap", "same", "-n", "api-other"], &["NotFound"]).await?;
+    let kept = kubectl.field(&["-n", NAMESPACE, "configmap/same"], "{.data.of}").await?;
+    ensure!(kept == NAMESPACE, "the one of the other namespace holds {kept:?}");
+    Ok(())
 }
 
 async fn conflict(cluster: &mut Cluster) -> anyhow::Result<()> {

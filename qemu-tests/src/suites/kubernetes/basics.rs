@@ -4,7 +4,7 @@ use anyhow::ensure;
 
 use super::{CHECK_LIMIT, POD_LIMIT, prepare};
 use crate::kubernetes::Cluster;
-use crate::kubernetes::cluster::READY_LIMIT;
+use crate::kubernetes::cluster::{CONTROL_PLANE, READY_LIMIT};
 use crate::report::Report;
 
 const NAMESPACE: &str = "basics";
@@ -54,6 +54,8 @@ pub(super) async fn run(cluster: &mut Cluster, report: &Report) {
         .check(report, "a service leads to it, by address and by name", CHECK_LIMIT, service)
         .await;
     cluster.check(report, "a second bootstrap is refused", CHECK_LIMIT, second_bootstrap).await;
+    let name = "the operator is told of health, services and the way to another version";
+    cluster.check(report, name, CHECK_LIMIT, told).await;
     cluster.check(report, "nothing was pulled", CHECK_LIMIT, nothing_pulled).await;
 }
 
@@ -99,6 +101,21 @@ async fn second_bootstrap(cluster: &mut Cluster) -> anyhow::Result<()> {
     let after = cluster.kubectl.field(&["namespace/kube-system"], "{.metadata.uid}").await?;
     ensure!(before == after, "it is another cluster: {before} and {after}");
     Ok(())
+}
+
+async fn told(cluster: &mut Cluster) -> anyhow::Result<()> {
+    let health = cluster.ingotctl(&["health", "--wait", "4m"]).await?.ok()?;
+    for part in CONTROL_PLANE.iter().chain(&["node", "addon/coredns", "disk"]) {
+        let is_up = |line: &str| line.starts_with(part) && line.contains(" ok ");
+        ensure!(health.lines().any(is_up), "{part} is not up: {health}");
+    }
+    let services = cluster.ingotctl(&["services"]).await?.ok()?;
+    ensure!(services.contains("ingotd"), "it lists {services}");
+    let upgrade = ["upgrade-kubernetes", "--dry-run"];
+    let now = cluster.ingotctl(&upgrade).await?.ok()?;
+    ensure!(now.contains("kubelet of"), "it says {now}");
+    let far = [&upgrade[..], &["--to", "v1.99.0"]].concat();
+    cluster.ingotctl(&far).await?.refused(&["blocks", "in the way of the upgrade"]).map(drop)
 }
 
 /// The kubelet says so of every image that it pulls.

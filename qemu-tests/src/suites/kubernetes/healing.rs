@@ -45,6 +45,19 @@ spec:
   terminationGracePeriodSeconds: 1
   containers:
   - {name: main, image: BUSYBOX, command: [sleep, '123456']}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: keeper}
+spec:
+  terminationGracePeriodSeconds: 10
+  containers:
+  - name: main
+    image: WORKLOAD
+    imagePullPolicy: Never
+    args: [journal, /kept/journal, keeper]
+    volumeMounts: [{name: kept, mountPath: /kept}]
+  volumes: [{name: kept, emptyDir: {}}]
 ";
 
 pub(super) async fn run(cluster: &mut Cluster, report: &Report) {
@@ -52,7 +65,8 @@ pub(super) async fn run(cluster: &mut Cluster, report: &Report) {
     if !c.check(report, "a load and a tool to kill with run", CHECK_LIMIT, prepared).await {
         return clear(c, NAMESPACE).await;
     }
-    c.check(report, "a killed container is started again", CHECK_LIMIT, container).await;
+    let name = "a killed container is started again and the load unbroken";
+    c.check(report, name, CHECK_LIMIT, container).await;
     for component in CONTROL_PLANE {
         let name = format!("after {component} is killed all is whole and the load unbroken");
         let killed = async |cluster: &mut Cluster| kill(cluster, component).await;
@@ -60,7 +74,7 @@ pub(super) async fn run(cluster: &mut Cluster, report: &Report) {
     }
     let name = "after the agent is killed all is whole and the load unbroken";
     c.check(report, name, READY_LIMIT, agent).await;
-    let name = "after a reboot the cluster and its pods are back";
+    let name = "after a reboot the cluster and its pods are back, each asked to end before";
     c.check(report, name, READY_LIMIT * 2, reboot).await;
     clear(c, NAMESPACE).await;
 }
@@ -149,12 +163,14 @@ async fn kill_processes(cluster: &Cluster, name: &str) -> anyhow::Result<()> {
 }
 
 async fn container(cluster: &mut Cluster) -> anyhow::Result<()> {
+    let (before, heard) = (ids(cluster).await?, answers(cluster, 1).await?);
     let script = "for d in /proc/[0-9]*; do tr '\\0' ' ' <$d/cmdline 2>/dev/null | grep -q '^sleep 123456' && kill -9 ${d#/proc/}; done; true";
     tool::run(cluster, NAMESPACE, script, "").await?.ok()?;
     let victim = ["-n", NAMESPACE, "pod/victim"];
     let restarts = "{.status.containerStatuses[0].restartCount}";
     cluster.kubectl.wait_field(&victim, restarts, "1", POD_LIMIT).await?;
-    cluster.kubectl.wait_for("condition=Ready", &victim, POD_LIMIT).await
+    cluster.kubectl.wait_for("condition=Ready", &victim, POD_LIMIT).await?;
+    whole(cluster, &before, heard).await
 }
 
 async fn kill(cluster: &mut Cluster, component: &str) -> anyhow::Result<()> {
@@ -203,6 +219,9 @@ async fn reboot(cluster: &mut Cluster) -> anyhow::Result<()> {
         Ok(Some(()))
     })
     .await?;
-    let all = ["-n", NAMESPACE, "pod/server", "pod/victim"];
-    cluster.kubectl.wait_for("condition=Ready", &all, POD_LIMIT).await
+    let all = ["-n", NAMESPACE, "pod/server", "pod/victim", "pod/keeper"];
+    cluster.kubectl.wait_for("condition=Ready", &all, POD_LIMIT).await?;
+    // It prints what its file held when it began.
+    let log = ["logs", "-n", NAMESPACE, "keeper"];
+    cluster.kubectl.until(&log, "keeper ends", POD_LIMIT).await.map(drop)
 }

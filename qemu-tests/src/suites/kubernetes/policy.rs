@@ -73,6 +73,10 @@ pub(super) async fn run(cluster: &mut Cluster, report: &Report) {
         )
         .await;
         c.check(report, "a policy of the cluster's own is kept", CHECK_LIMIT, own_policy).await;
+        let name = "who changed what is written down, without what was in it";
+        c.check(report, name, CHECK_LIMIT, audited).await;
+        let name = "whoever writes a network policy is told that nothing keeps it";
+        c.check(report, name, CHECK_LIMIT, network_policy).await;
         c.check(report, "quotas and limit ranges hold", CHECK_LIMIT, quotas).await;
         c.check(report, "taints and affinity decide where pods go", CHECK_LIMIT, placement).await;
         c.check(report, "a pod with priority takes another one's place", CHECK_LIMIT, preemption)
@@ -218,6 +222,38 @@ async fn own_policy(cluster: &mut Cluster) -> anyhow::Result<()> {
         "policy-no-loud-names",
     ];
     cluster.kubectl.ok(&words).await.map(drop)
+}
+
+/// Of secrets above all.
+async fn audited(cluster: &mut Cluster) -> anyhow::Result<()> {
+    let secret = ["create", "secret", "generic", "audited", "-n", NAMESPACE];
+    cluster.kubectl.ok(&[&secret[..], &["--from-literal=word=swordfish"]].concat()).await?;
+    let mut api = cluster.machine.api()?;
+    let log = crate::wait::until("a line about the secret", POD_LIMIT, async || {
+        let log = api.read_text("/var/log/ingot/audit/audit.log").await?;
+        let has_line = log.lines().any(|line| {
+            line.contains("\"verb\":\"create\"") && line.contains("\"name\":\"audited\"")
+        });
+        Ok(has_line.then_some(log))
+    })
+    .await?;
+    for word in ["swordfish", "c3dvcmRmaXNo"] {
+        ensure!(!log.contains(word), "the log has what is in the secret");
+    }
+    Ok(())
+}
+
+async fn network_policy(cluster: &mut Cluster) -> anyhow::Result<()> {
+    let policy = json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "nobody", "namespace": NAMESPACE},
+        "spec": {"podSelector": {}, "policyTypes": ["Ingress"]},
+    });
+    let ran = cluster.kubectl.run(&["apply", "-f", "-"], &policy.to_string()).await?;
+    let told = ran.said().contains("does not keep network policies");
+    ensure!(ran.succeeded && told, "kubectl says {}", ran.said());
+    Ok(())
 }
 
 async fn quotas(cluster: &mut Cluster) -> anyhow::Result<()> {

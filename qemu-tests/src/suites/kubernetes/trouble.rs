@@ -12,13 +12,16 @@ use ingot_pki::{Ca, SubjectName, Validity};
 use super::{CHECK_LIMIT, POD_LIMIT, WORKLOAD, clear, tool};
 use crate::documents;
 use crate::kubernetes::Cluster;
-use crate::kubernetes::cluster::{CONTROL_PLANE, READY_LIMIT};
+use crate::kubernetes::cluster::{CONTROL_PLANE, CONTROL_PLANE_NAMESPACE, READY_LIMIT};
 use crate::report::Report;
 use crate::wait;
 
 const NAMESPACE: &str = "trouble";
 /// Where the tool sees the node's files of the cluster.
 const FILES: &str = "/cluster/files";
+
+/// Further than certificates are made to bear, less than the tests' own do.
+const PUT_BACK: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 
 /// A config map has room for 1 MiB; etcd gets its pages from the disk with writes like this one.
 const LARGE: usize = 900_000;
@@ -32,6 +35,8 @@ pub(super) async fn run(cluster: &mut Cluster, report: &Report) {
     c.check(report, "a broken manifest in the config is refused", CHECK_LIMIT, not_yaml).await;
     let name = "a manifest that the API server refuses is told, and harms nothing else";
     c.check(report, name, CHECK_LIMIT, refused_manifest).await;
+    let name = "a clock from before the cluster is told, and nothing is lost by it";
+    c.check(report, name, READY_LIMIT * 2, clock).await;
     let name = "certificates that have expired are made anew, and all is whole";
     c.check(report, name, READY_LIMIT * 2, expired).await;
     let name = "a full disk is told with what to do, and costs no acknowledged write";
@@ -100,6 +105,46 @@ async fn refused_manifest(cluster: &mut Cluster) -> anyhow::Result<()> {
 
 async fn tool(cluster: &Cluster, script: &str, input: &str) -> anyhow::Result<String> {
     tool::run(cluster, NAMESPACE, script, input).await?.ok()
+}
+
+/// The node starts with a clock from before the cluster was made, and then with the right one.
+async fn clock(cluster: &mut Cluster) -> anyhow::Result<()> {
+    let kept = ["get", "namespace/kube-system", "-o", "jsonpath={.metadata.uid}"];
+    let before = cluster.kubectl.ok(&kept).await?;
+    cluster.machine.shutdown().await?;
+    cluster.machine.set_hardware_clock(Some(SystemTime::now() - PUT_BACK))?;
+    cluster.machine.power_on().await?;
+    let tried = behind(cluster).await;
+    // The right time first, whatever is found.
+    cluster.machine.cut_power()?;
+    cluster.machine.set_hardware_clock(None)?;
+    cluster.machine.power_on().await?;
+    tried?;
+    cluster.wait_api_server().await?;
+    cluster.wait_ready().await?;
+    let after = cluster.kubectl.ok(&kept).await?;
+    ensure!(before == after, "it is another cluster: {before} and {after}");
+    Ok(())
+}
+
+async fn behind(cluster: &mut Cluster) -> anyhow::Result<()> {
+    let mut api = cluster.machine.wait_api().await?;
+    wait::until("the condition to tell of the clock", POD_LIMIT, async || {
+        let conditions = api.status().await?.conditions;
+        let condition = conditions.iter().find(|condition| condition.name == "kubernetes");
+        let condition = condition.context("there is no condition \"kubernetes\"")?;
+        let told = condition.message.contains("time.servers");
+        ensure!(told, "it says {}", condition.message);
+        Ok(Some(()))
+    })
+    .await?;
+    let said = cluster.ingotctl(&["health"]).await?.refused(&["clock", "time.servers"])?;
+    let runs = api.pods().await?.into_iter().find(|pod| {
+        let running = pod.containers.iter().any(|one| one.state() == State::Running);
+        pod.namespace == CONTROL_PLANE_NAMESPACE && running
+    });
+    ensure!(runs.is_none(), "{runs:?} was started; health says {said}");
+    cluster.ingotctl(&["bootstrap"]).await?.refused(&["already bootstrapped"]).map(drop)
 }
 
 /// All certificates of the cluster's programs end a day ago, as if the node had been switched off for too long; then everything starts.

@@ -34,8 +34,15 @@ pub(super) async fn run(kit: &KubernetesKit, report: &Report) {
     checked(&mut pair, report, "it runs ten pods", fill).await;
     let name = "pods of both nodes reach each other, and both are asked for logs";
     checked(&mut pair, report, name, reach).await;
+    let name = "services and names lead from one node to pods of the other";
+    checked(&mut pair, report, name, services).await;
+    let name = "a worker is refused as a cluster of its own";
+    checked(&mut pair, report, name, no_cluster).await;
     let name = "pods of a worker's own config leave the cluster's networks alone";
     checked(&mut pair, report, name, own).await;
+    let name = "a worker that reboots gives its pods away, and takes pods again afterwards";
+    let left = leave(&mut pair).await;
+    checked(&mut pair, report, name, async |_| left).await;
 }
 
 /// One check; what both nodes say is kept when it fails.
@@ -98,4 +105,65 @@ async fn own(pair: &Pair) -> anyhow::Result<()> {
     let inside = |ip: &String| ip.starts_with("10.244.") || ip.starts_with("10.96.");
     ensure!(!pod.ips.is_empty() && !pod.ips.iter().any(inside), "it has {:?}", pod.ips);
     Ok(())
+}
+
+/// With the pods of [`reach`].
+async fn services(pair: &Pair) -> anyhow::Result<()> {
+    let kubectl = &pair.cluster.kubectl;
+    for (name, from) in [("here", "there"), ("there", "here")] {
+        kubectl.ok(&["expose", "pod", name, "--port=80", "--target-port=8080"]).await?;
+        let address = kubectl.field(&["service", name], "{.spec.clusterIP}").await?;
+        for server in [address, name.to_owned()] {
+            let target = format!("{server}:80");
+            let get = ["exec", from, "--", "/workload", "get", &target, "/"];
+            kubectl.until(&get, "hello from a pod", POD_LIMIT).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn no_cluster(pair: &Pair) -> anyhow::Result<()> {
+    pair.worker_ingotctl(&["bootstrap"]).await?.refused(&["worker"])?;
+    let health = pair.worker_ingotctl(&["health", "--wait", "4m"]).await?.ok()?;
+    ensure!(health.contains("kubelet") && !health.contains("etcd"), "its health is {health}");
+    Ok(())
+}
+
+/// A Deployment of one pod, on the worker while that takes pods.
+const MOVED: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: moved}
+spec:
+  selector: {matchLabels: {app: moved}}
+  template:
+    metadata: {labels: {app: moved}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      affinity:
+        nodeAffinity:
+          preferredDuringSchedulingIgnoredDuringExecution:
+          - weight: 100
+            preference: {matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [worker]}]}
+      containers: [{name: main, image: 'WORKLOAD', imagePullPolicy: Never, args: [sleep]}]
+";
+
+async fn leave(pair: &mut Pair) -> anyhow::Result<()> {
+    let kubectl = pair.cluster.kubectl.clone();
+    kubectl.apply(&MOVED.replace("WORKLOAD", WORKLOAD)).await?;
+    kubectl.rolled_out(&["deployment/moved"], POD_LIMIT).await?;
+    let (moved, on) = (["pods", "-l", "app=moved"], "{.items[*].spec.nodeName}");
+    kubectl.wait_field(&moved, on, WORKER, POD_LIMIT).await?;
+    // Nothing else shall have to go: the pods of `fill` have no other place.
+    kubectl.ok(&["delete", "deployment/many"]).await?;
+    let worker = pair.worker.as_mut().context("no worker has joined")?;
+    worker.reboot().await?;
+    // It is where it was evicted to: nobody takes a pod back.
+    kubectl.rolled_out(&["deployment/moved"], POD_LIMIT).await?;
+    kubectl.wait_field(&moved, on, "workers", POD_LIMIT).await?;
+    let node = format!("node/{WORKER}");
+    kubectl.wait_for("condition=Ready", &[&node], READY_LIMIT).await?;
+    kubectl.wait_field(&[&node], "{.spec.unschedulable}", "", POD_LIMIT).await?;
+    // A pod without an owner stays, and runs again.
+    kubectl.wait_for("condition=Ready", &["pod/there"], POD_LIMIT).await
 }
