@@ -166,3 +166,20 @@ fn kubeconfig(ca: &Ca, user: &Identity, server: &str) -> Value {
         "contexts": [{"name": "bare", "context": {"cluster": "bare", "user": "admin"}}],
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Bare, with};
+    use crate::credentials::Credentials;
+    use crate::documents;
+
+    #[test]
+    fn a_node_would_accept_the_programs() {
+        let credentials = Credentials::generate().expect("credentials");
+        let bare = Bare::new("ingot.local/kube:v1.36.3").expect("certificates");
+        let machine = documents::machine(&credentials, "bare");
+        let text = with(&machine, &[bare.files.clone(), bare.etcd(), bare.api_server()]);
+        let problems = ingot_machine_config::load(&text).problems;
+        assert!(problems.is_empty(), "{problems:#?}\n{text}");
+    }
+}
