@@ -155,7 +155,7 @@ async fn leave(pair: &mut Pair) -> anyhow::Result<()> {
     let (moved, on) = (["pods", "-l", "app=moved"], "{.items[*].spec.nodeName}");
     kubectl.wait_field(&moved, on, WORKER, POD_LIMIT).await?;
     // Nothing else shall have to go: the pods of `fill` have no other place.
-    kubectl.ok(&["delete", "deployment/many"]).await?;
+    kubectl.ok(&["delete", "deployment/many", "--cascade=foreground", "--timeout=170s"]).await?;
     let worker = pair.worker.as_mut().context("no worker has joined")?;
     worker.reboot().await?;
     // It is where it was evicted to: nobody takes a pod back.
