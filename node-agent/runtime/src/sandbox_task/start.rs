@@ -226,7 +226,8 @@ impl SandboxTask {
         if live.container.process().is_none() {
             return Err(CallError::WrongState(format!("container {id} has ended")));
         }
-        container::update(&context, &id, resources)
+        let whole = with_other_halves(&live.container.resources, resources);
+        container::update(&context, &id, &whole)
             .map_err(|e| CallError::failed("change the limits of the container", &e))?;
         let merged = merged(&live.container.resources, resources);
         live.change(|c| c.resources = merged);
@@ -249,6 +250,22 @@ fn names(image: &Image, wanted: &str) -> ImageNames {
         name: first(&image.repo_tags, wanted),
         reference: first(&image.repo_digests, &image.id),
     }
+}
+
+/// The kernel takes a CPU quota only together with its period, and what is left for swap follows from two limits: who changes one
+/// half means the other to stay.
+fn with_other_halves(before: &Resources, change: &Resources) -> Resources {
+    let mut whole = change.clone();
+    if change.cpu_quota_us.is_some() || change.cpu_period_us.is_some() {
+        whole.cpu_quota_us = change.cpu_quota_us.or(before.cpu_quota_us);
+        whole.cpu_period_us = change.cpu_period_us.or(before.cpu_period_us);
+    }
+    if change.memory_limit_bytes.is_some() || change.memory_swap_limit_bytes.is_some() {
+        whole.memory_limit_bytes = change.memory_limit_bytes.or(before.memory_limit_bytes);
+        whole.memory_swap_limit_bytes =
+            change.memory_swap_limit_bytes.or(before.memory_swap_limit_bytes);
+    }
+    whole
 }
 
 /// What is not given stays as it was.
@@ -291,5 +308,25 @@ mod tests {
         let after = merged(&before, &change);
         assert_eq!(after.cpu_quota_us, Some(10));
         assert_eq!(after.memory_limit_bytes, Some(2 << 20));
+    }
+
+    #[test]
+    fn who_changes_half_of_a_setting_keeps_the_other_half_and_touches_no_other_setting() {
+        let before = Resources {
+            cpu_quota_us: Some(20_000),
+            cpu_period_us: Some(100_000),
+            memory_limit_bytes: Some(64 << 20),
+            memory_swap_limit_bytes: Some(96 << 20),
+            ..Resources::default()
+        };
+        let period = Resources { cpu_period_us: Some(50_000), ..Resources::default() };
+        let whole = with_other_halves(&before, &period);
+        assert_eq!((whole.cpu_quota_us, whole.cpu_period_us), (Some(20_000), Some(50_000)));
+        assert_eq!(whole.memory_limit_bytes, None);
+        let memory = Resources { memory_limit_bytes: Some(80 << 20), ..Resources::default() };
+        let whole = with_other_halves(&before, &memory);
+        assert_eq!(whole.memory_limit_bytes, Some(80 << 20));
+        assert_eq!(whole.memory_swap_limit_bytes, Some(96 << 20));
+        assert_eq!(whole.cpu_quota_us, None);
     }
 }
