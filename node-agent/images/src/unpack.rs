@@ -14,7 +14,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread;
 
 use hyper::body::Bytes;
@@ -180,12 +180,13 @@ pub(crate) fn start(job: Job) -> io::Result<(mpsc::Sender<Piece>, Outcome)> {
 fn run(job: &Job, pieces: mpsc::Receiver<Piece>) -> Result<Stats, UnpackError> {
     let root = tree::open_root(&job.place.join(FILES))?;
     let (sender, chunks) = sync_channel(DECODED_MAX);
+    let (spent, free) = channel();
     thread::scope(|scope| {
         let files = thread::Builder::new()
             .name("image-files".into())
-            .spawn_scoped(scope, || files(job, root, chunks))
+            .spawn_scoped(scope, || files(job, root, decode::Chunks::new(chunks, spent)))
             .map_err(|source| tree::failed("start a thread for", b"", source))?;
-        let decoded = decode(job, pieces, &sender);
+        let decoded = decode(job, pieces, &Decoded { out: &sender, free });
         drop(sender);
         let made = files.join().unwrap_or(Err(UnpackError::Stopped));
         match (decoded, made) {
@@ -198,13 +199,9 @@ fn run(job: &Job, pieces: mpsc::Receiver<Piece>) -> Result<Stats, UnpackError> {
 }
 
 /// First thread: digest and length of what arrives, decompression, ratio.
-fn decode(
-    job: &Job,
-    pieces: mpsc::Receiver<Piece>,
-    out: &SyncSender<Chunk>,
-) -> Result<(), UnpackError> {
+fn decode(job: &Job, pieces: mpsc::Receiver<Piece>, to: &Decoded<'_>) -> Result<(), UnpackError> {
     let mut arrived = decode::Arrived::new(pieces, job.size);
-    let decoded = copy(job, &mut arrived, out);
+    let decoded = copy(job, &mut arrived, to);
     if let Some(error) = arrived.error() {
         return Err(error);
     }
@@ -217,18 +214,21 @@ fn decode(
     if found != job.digest {
         return Err(UnpackError::Digest { what: "layer", expected: job.digest, found });
     }
-    out.send(Chunk::End).map_err(|_| UnpackError::Stopped)
+    to.out.send(Chunk::End).map_err(|_| UnpackError::Stopped)
 }
 
-fn copy(
-    job: &Job,
-    arrived: &mut decode::Arrived,
-    out: &SyncSender<Chunk>,
-) -> Result<(), UnpackError> {
+/// The way to the second thread, and back for what it has read: there are never more pieces than fit on the way.
+struct Decoded<'a> {
+    out: &'a SyncSender<Chunk>,
+    free: Receiver<Vec<u8>>,
+}
+
+fn copy(job: &Job, arrived: &mut decode::Arrived, to: &Decoded<'_>) -> Result<(), UnpackError> {
     let mut decoder = decode::Decoder::new(arrived).map_err(UnpackError::Decompress)?;
     let mut total = 0_u64;
     loop {
-        let chunk = decoder.chunk().map_err(UnpackError::Decompress)?;
+        let room = to.free.try_recv().unwrap_or_default();
+        let chunk = decoder.chunk(room).map_err(UnpackError::Decompress)?;
         if chunk.is_empty() {
             return Ok(());
         }
@@ -237,7 +237,7 @@ fn copy(
         if total > RATIO_FROM && total > decoder.arrived().saturating_mul(job.limits.ratio) {
             return Err(UnpackError::TooMuch("it is compressed too well to be an honest image"));
         }
-        out.send(Chunk::Data(chunk)).map_err(|_| UnpackError::Stopped)?;
+        to.out.send(Chunk::Data(chunk)).map_err(|_| UnpackError::Stopped)?;
     }
 }
 
@@ -258,13 +258,9 @@ enum Chunk {
 }
 
 /// Second thread: files, and the digest of the archive.
-fn files(
-    job: &Job,
-    root: OwnedFd,
-    chunks: std::sync::mpsc::Receiver<Chunk>,
-) -> Result<Stats, UnpackError> {
+fn files(job: &Job, root: OwnedFd, chunks: decode::Chunks) -> Result<Stats, UnpackError> {
     fence(ingot_linux::landlock::only_below(root.as_fd()), job.limits.fenced)?;
-    let mut archive = tar::Archive::new(decode::Chunks::new(chunks));
+    let mut archive = tar::Archive::new(chunks);
     let mut tree = tree::Tree::new(root, &job.limits);
     loop {
         let entry = match archive.next() {

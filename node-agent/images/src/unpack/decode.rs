@@ -2,7 +2,7 @@
 //! thread. Compression is told by its first bytes, since media types are often wrong.
 
 use std::io::{self, BufRead, Read};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender};
 
 use flate2::bufread::MultiGzDecoder;
 use hyper::body::{Buf as _, Bytes};
@@ -131,9 +131,9 @@ impl<'a> Decoder<'a> {
         })
     }
 
-    /// The next bytes; empty at the end.
-    pub(super) fn chunk(&mut self) -> io::Result<Vec<u8>> {
-        let mut chunk = vec![0; CHUNK];
+    /// The next bytes, in the room of `chunk`; empty at the end.
+    pub(super) fn chunk(&mut self, mut chunk: Vec<u8>) -> io::Result<Vec<u8>> {
+        chunk.resize(CHUNK, 0);
         let mut filled = 0;
         while filled < CHUNK {
             let rest = &mut chunk[filled..];
@@ -226,6 +226,8 @@ impl<R: BufRead> Read for Zstd<R> {
 /// An archive as it comes from the first thread, hashed.
 pub(super) struct Chunks {
     chunks: Receiver<Chunk>,
+    /// Takes back what was read: memory of this size comes fresh from the kernel each time, which costs more than filling it.
+    spent: Sender<Vec<u8>>,
     current: Vec<u8>,
     at: usize,
     hash: Sha256,
@@ -233,8 +235,8 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    pub(super) fn new(chunks: Receiver<Chunk>) -> Self {
-        Self { chunks, current: Vec::new(), at: 0, hash: Sha256::new(), ended: false }
+    pub(super) fn new(chunks: Receiver<Chunk>, spent: Sender<Vec<u8>>) -> Self {
+        Self { chunks, spent, current: Vec::new(), at: 0, hash: Sha256::new(), ended: false }
     }
 
     /// Digest of everything, what nobody read included.
@@ -255,7 +257,9 @@ impl BufRead for Chunks {
             match self.chunks.recv() {
                 Ok(Chunk::Data(data)) => {
                     self.hash.update(&data);
-                    (self.current, self.at) = (data, 0);
+                    // Nobody wants it any more once all is decompressed.
+                    let _ = self.spent.send(std::mem::replace(&mut self.current, data));
+                    self.at = 0;
                 }
                 Ok(Chunk::End) => self.ended = true,
                 // The first thread knows why, and its error is the one that is told.
