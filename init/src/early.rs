@@ -68,7 +68,7 @@ const CGROUP_OPTIONS_OLD: &CStr = c"nsdelegate,memory_recursiveprot";
 
 /// Kernel settings below /proc/sys. The machine config may change them later; these are the floor.
 #[rustfmt::skip]
-const SETTINGS: [(&str, &str); 27] = [
+const SETTINGS: [(&str, &str); 28] = [
     // A machine without its kernel restarts by itself; ten seconds are enough to read the console.
     ("kernel/panic", "10"),
     ("kernel/panic_on_oops", "1"),
@@ -101,6 +101,9 @@ const SETTINGS: [(&str, &str); 27] = [
     ("fs/inotify/max_user_watches", "524288"),
     ("vm/max_map_count", "262144"),
     ("kernel/pid_max", "4194304"),
+    // Open files cost memory, which is counted for the pod that has them. A number for the whole machine would be one that a single
+    // pod can use up for all others.
+    ("fs/file-max", "9223372036854775807"),
 ];
 
 /// Descriptors a process may have. Thousands are kept for the agent; the kernel's own ceiling is this number.

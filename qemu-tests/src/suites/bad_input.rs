@@ -1,7 +1,8 @@
-//! Suite `bad_input`: hostile images, registries and callers, against a node that has something to lose. Each ends in a clear error, nothing
+//! Suite `bad_input`: hostile images, registries, callers and pods, against a node that has something to lose. Each ends in a clear error, nothing
 //! of another pod is touched, and nothing is left behind.
 
 mod archive;
+mod bombs;
 mod callers;
 mod images;
 mod nonsense;
@@ -87,6 +88,7 @@ pub(super) async fn run(context: &Context, report: &Report) {
     nonsense::run(&mut node, context, report).await;
     callers::run(&mut node, context, report).await;
     workloads::run(&mut node, report).await;
+    bombs::run(&mut node, report).await;
     images::run(&mut node, &hostile, report).await;
     images::full_disk(&mut node, &hostile, report).await;
     images::silence_is_over(&mut node, report).await;

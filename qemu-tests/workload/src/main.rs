@@ -23,6 +23,7 @@ const USAGE: &str = "usage: workload COMMAND
   fork-bomb [COUNT]           start processes until refused or COUNT, and keep them
   tick MS [LINES [CODE]]      print 'tick 1', 'tick 2', ... every MS ms; after LINES exit with CODE
   flood LINES                 print 'line 1', ... as fast as possible, then exit with 0
+  open PATH                   open a file until refused, print how often that went, and keep all
   exit CODE [AFTER_MS]        end
   sleep                       do nothing
   write PATH TEXT             write a line to a file
@@ -90,6 +91,7 @@ fn run(words: &[&str]) -> anyhow::Result<i32> {
         ["tick", ms, lines] => text::tick(number(ms)?, number(lines)?, 0),
         ["tick", ms, lines, code] => text::tick(number(ms)?, number(lines)?, number(code)?),
         ["flood", lines] => text::flood(number(lines)?),
+        ["open", path] => resources::open(path),
         ["exit", code] => number(code),
         ["exit", code, after_ms] => {
             resources::pause(number(after_ms)?);

@@ -33,6 +33,19 @@ pub(crate) fn hog(mebibytes: usize) -> anyhow::Result<i32> {
     sleep()
 }
 
+/// Opens a file until refused, and keeps it open so many times.
+pub(crate) fn open(path: &str) -> anyhow::Result<i32> {
+    let mut kept = Vec::new();
+    let error = loop {
+        match std::fs::File::open(path) {
+            Ok(file) => kept.push(file),
+            Err(error) => break error,
+        }
+    };
+    println!("opened {} times: {error}", kept.len());
+    sleep()
+}
+
 /// Starts processes until refused, then keeps them and looks for more room now and then.
 pub(crate) fn fork_bomb(count: u32) -> anyhow::Result<i32> {
     let program = std::env::current_exe().context("find this program")?;
