@@ -1,4 +1,5 @@
-//! Suite `churn`: very many containers, one after the other. Afterwards the node is as it was.
+//! Suite `churn`: very many containers, one after the other, and as many programs in containers that go on. Afterwards the node is as
+//! it was.
 
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ pub(super) async fn run(context: &Context, report: &Report) {
     report
         .check("the first containers come and go", &mut machine, async |machine| {
             containers(machine, LANES * 5).await?;
+            programs(machine, LANES * 5).await?;
             before = Some(count_all(machine).await?);
             Ok(())
         })
@@ -47,6 +49,8 @@ pub(super) async fn run(context: &Context, report: &Report) {
     let Some((held, memory)) = before else { return };
     let name = format!("{count} containers are created, run, exit with their code and are removed");
     report.check(&name, &mut machine, async |machine| containers(machine, count).await).await;
+    let name = format!("{count} programs run in containers that go on and end with their code");
+    report.check(&name, &mut machine, async |machine| programs(machine, count).await).await;
     report
         .check("mounts, cgroups, files and memory are back", &mut machine, async |machine| {
             let (_, now) = wait::until("nothing to be left", EXIT_LIMIT, async || {
@@ -86,6 +90,34 @@ async fn one_lane(mut cri: Cri, lane: usize, count: usize) -> anyhow::Result<()>
         one(&mut cri, &sandbox, &config, code)
             .await
             .with_context(|| format!("container {number} of lane {lane}"))?;
+    }
+    cri.remove_sandbox(&sandbox).await
+}
+
+/// `count` programs in a few containers, each in a sandbox of its own.
+async fn programs(machine: &mut Machine, count: usize) -> anyhow::Result<()> {
+    let cri = Cri::wait_at(machine.forwarded(RELAY_PORT)?).await?;
+    let lanes = (0..LANES).map(|lane| programs_in_lane(cri.clone(), lane, count / LANES));
+    try_join_all(lanes).await.map(drop)
+}
+
+async fn programs_in_lane(mut cri: Cri, lane: usize, count: usize) -> anyhow::Result<()> {
+    let config = cri::sandbox(&format!("programs-{lane}"));
+    let sandbox = cri.run_sandbox(&config).await?;
+    let main = cri::container("main", IMAGE, &["/workload", "sleep"]);
+    let id = cri.create(&sandbox, &main, &config).await?;
+    cri.start(&id).await?;
+    for number in 0..count {
+        let code = 1 + number % 100;
+        let request = v1::ExecSyncRequest {
+            container_id: id.clone(),
+            cmd: ["/workload", "exit", &code.to_string()].map(str::to_owned).to_vec(),
+            timeout: 0,
+        };
+        let call = cri.runtime.exec_sync(request);
+        let answer = cri::answer("ExecSync", EXIT_LIMIT, call).await;
+        let ended = answer.with_context(|| format!("program {number} of lane {lane}"))?.exit_code;
+        ensure!(ended == i32::try_from(code)?, "it exited with {ended}, not {code}");
     }
     cri.remove_sandbox(&sandbox).await
 }
