@@ -349,6 +349,11 @@ pub(crate) async fn release(context: &Context, id: &str) -> Result<(), Container
 /// Removes everything of a run, in whatever state it was left. Nothing of it is there afterwards, or it is an error.
 pub(crate) async fn remove(context: &Context, id: &str) -> Result<(), ContainerError> {
     release(context, id).await?;
+    remove_folders(context, id).await
+}
+
+/// Removes what is left of a run once it was released.
+pub(crate) async fn remove_folders(context: &Context, id: &str) -> Result<(), ContainerError> {
     let RunPaths { run, var } = RunPaths::new(context, id);
     let removed = tokio::task::spawn_blocking(move || {
         [var, run].iter().try_for_each(|path| sandbox::remove_folder(path))

@@ -104,6 +104,8 @@ struct Live {
     /// Keeps its images.
     _holds: Vec<Hold>,
     stop: Option<Stop>,
+    /// Nothing of it is in the kernel any more.
+    released: bool,
     /// Why its program could not be executed.
     start_error: Option<String>,
     stoppers: Vec<Reply<()>>,
@@ -298,6 +300,7 @@ impl Live {
             container,
             _holds,
             stop: None,
+            released: false,
             start_error: None,
             stoppers: Vec::new(),
             removers: Vec::new(),

@@ -16,8 +16,12 @@ use crate::report::chain;
 use crate::run::{self, Ending};
 use crate::sandbox;
 use crate::sandboxes::{
-    CallError, ContainerExit, ContainerPhase, Lifecycle, Process, SandboxPhase,
+    CallError, ContainerExit, ContainerPhase, Lifecycle, Process, SandboxPhase, record,
 };
+
+/// From what is written down about a container until that is on the disk. Many are removed before: those cost the disk nothing, and
+/// of the others those that change together share its work.
+const SYNC_AFTER: Duration = Duration::from_millis(500);
 
 impl SandboxTask {
     /// Asks a container to end. One that does not run has ended.
@@ -55,6 +59,10 @@ impl SandboxTask {
         live.change(|c| c.removing = true);
         let container = live.container.clone();
         self.retry_at = None;
+        if container.phase == ContainerPhase::Exited {
+            // It is removed next, and that begins with its record.
+            return;
+        }
         if let Err(error) = self.records.save_container(&container) {
             tracing::error!(error = chain(&error), "save container record");
         }
@@ -166,12 +174,19 @@ impl SandboxTask {
         }
     }
 
+    /// First the record: what no record names is swept by the next agent, should this one be killed in between.
     async fn remove_one(&self, id: &str) -> Result<(), CallError> {
-        let removed = container::remove(&self.context, id).await;
+        let removed = self.records.remove_container(id);
+        removed.map_err(|e| CallError::failed("remove the record of the container", &e))?;
+        let released = self.containers.iter().any(|l| l.container.id == id && l.released);
+        let removed = if released {
+            container::remove_folders(&self.context, id).await
+        } else {
+            container::remove(&self.context, id).await
+        };
         removed.map_err(|e| CallError::failed("remove the container", &e))?;
         self.shared.samples.forget(id);
-        let removed = self.records.remove_container(id);
-        removed.map_err(|e| CallError::failed("remove the record of the container", &e))
+        Ok(())
     }
 
     /// SIGKILL to everything in a container.
@@ -242,9 +257,13 @@ impl SandboxTask {
         };
         self.record_end(&id, &ending, &message);
         self.acknowledge_when_on_disk(&id, process);
-        if let Err(error) = container::release(&self.context, &id).await {
+        let released = container::release(&self.context, &id).await;
+        if let Err(error) = &released {
             // Its removal tries again.
-            tracing::warn!(id, error = chain(&error), "release ended container");
+            tracing::warn!(id, error = chain(error), "release ended container");
+        }
+        if let Some(live) = self.find(&id) {
+            live.released = released.is_ok();
         }
     }
 
@@ -286,6 +305,19 @@ impl SandboxTask {
         }
     }
 
+    /// Has the record of a container survive a loss of power from soon on. Nobody waits for the disk.
+    pub(super) fn sync_soon(&self, id: &str) {
+        let path = self.records.container_path(id);
+        tokio::spawn(async move {
+            tokio::time::sleep(SYNC_AFTER).await;
+            // Fails only when the agent ends.
+            let synced = tokio::task::spawn_blocking(move || durable::sync_if(&path, |_| true));
+            if let Ok(Err(error)) = synced.await {
+                tracing::error!(error = chain(&error), "sync container record");
+            }
+        });
+    }
+
     /// PID 1 may forget an exit that a loss of power cannot take back. Nobody waits for the disk.
     fn acknowledge_when_on_disk(&self, id: &str, process: Process) {
         let path = self.records.container_path(id);
@@ -293,11 +325,9 @@ impl SandboxTask {
         let wanted = self.containers.iter().find(|live| live.container.id == id);
         let Some(container) = wanted.map(|live| live.container.clone()) else { return };
         tokio::spawn(async move {
+            tokio::time::sleep(SYNC_AFTER).await;
             let synced = tokio::task::spawn_blocking(move || {
-                durable::sync_if(&path, |bytes| {
-                    serde_json::from_slice::<crate::sandboxes::Container>(bytes)
-                        .is_ok_and(|saved| saved.phase == container.phase)
-                })
+                durable::sync_if(&path, |bytes| record::says_phase(bytes, container.phase))
             });
             match synced.await {
                 Ok(Ok(true)) => {

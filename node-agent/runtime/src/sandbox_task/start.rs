@@ -211,6 +211,7 @@ impl SandboxTask {
             self.kill(&id);
             return Err(error);
         }
+        self.sync_soon(&id);
         Ok(())
     }
 

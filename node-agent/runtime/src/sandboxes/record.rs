@@ -1,6 +1,7 @@
 //! The files of sandboxes: `<var>/sandboxes/<id>/sandbox.json`, and one `<container id>.json` beside it for each container.
 //!
-//! They live on VAR, so exits survive a reboot. What is true only for one boot carries its id.
+//! They live on VAR, so exits survive a reboot. What is true only for one boot carries its id. That of a container is a file of
+//! versions, one JSON a line: it changes a handful of times, and each time somebody waits.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,8 +9,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::model::{Container, Sandbox};
-use crate::durable::{Survives, WriteError, replace};
+use super::model::{Container, ContainerPhase, Sandbox};
+use crate::durable::{Survives, WriteError, add_version, last_version, replace};
 
 /// File of the sandbox itself; no container id has this name.
 const SANDBOX_FILE: &str = "sandbox.json";
@@ -70,12 +71,14 @@ impl Records {
             }
             _ => {}
         }
-        self.write(SANDBOX_FILE, sandbox)
+        let path = self.folder.join(SANDBOX_FILE);
+        Ok(replace(&path, &json(&path, sandbox)?, Survives::Kill)?)
     }
 
     /// Writes down a container.
     pub(crate) fn save_container(&self, container: &Container) -> Result<(), RecordError> {
-        self.write(&format!("{}.json", container.id), container)
+        let path = self.container_path(&container.id);
+        Ok(add_version(&path, &json(&path, container)?)?)
     }
 
     /// Where the record of a container is.
@@ -136,13 +139,20 @@ impl Records {
         sandbox.containers.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
         Ok(Some(sandbox))
     }
+}
 
-    fn write(&self, name: &str, value: &impl Serialize) -> Result<(), RecordError> {
-        let path = self.folder.join(name);
-        let bytes = serde_json::to_vec(value)
-            .map_err(|source| RecordError::Parse { path: path.clone(), source })?;
-        Ok(replace(&path, &bytes, Survives::Kill)?)
-    }
+fn json(path: &Path, value: &impl Serialize) -> Result<Vec<u8>, RecordError> {
+    serde_json::to_vec(value).map_err(|source| RecordError::Parse { path: path.to_owned(), source })
+}
+
+/// What a file of them says; `None` when nothing was written down.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<Option<T>> {
+    last_version(bytes, |line| serde_json::from_slice(line))
+}
+
+/// Whether a file says that a container has come as far as this.
+pub(crate) fn says_phase(bytes: &[u8], phase: ContainerPhase) -> bool {
+    parse::<Container>(bytes).is_ok_and(|saved| saved.is_some_and(|saved| saved.phase == phase))
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, RecordError> {
@@ -151,6 +161,5 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, RecordError> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(RecordError::Read { path: path.to_owned(), source }),
     };
-    let parsed = serde_json::from_slice(&bytes);
-    parsed.map(Some).map_err(|source| RecordError::Parse { path: path.to_owned(), source })
+    parse(&bytes).map_err(|source| RecordError::Parse { path: path.to_owned(), source })
 }
