@@ -24,8 +24,8 @@ pub struct Create {
     pub created: PathBuf,
     /// The root file system.
     pub overlay: Overlay,
-    /// Existing folder on which the helper may mount a tmpfs that only it and the container see. The spec names number `N` of
-    /// `mounts` as the entry `N` in it.
+    /// Folder on which the helper may mount a tmpfs that only it and the container see; it exists where there is a user namespace or
+    /// a mount that [needs](Mount::needs_stage) it. The spec names number `N` of `mounts` as the entry `N` in it.
     pub stage: PathBuf,
     /// Mounts that need more than the spec can say.
     pub mounts: Vec<Mount>,
@@ -38,6 +38,9 @@ pub struct Create {
     pub user: Option<UserNamespace>,
     /// What its standard descriptors are.
     pub stdio: Stdio,
+    /// One more descriptor comes behind those: a mount namespace with nothing in it. A copy of that becomes the container's, which
+    /// takes as long however many mounts the node has. Without it, a copy of the node's.
+    pub empty: bool,
 }
 
 /// A pinned user namespace.
@@ -70,7 +73,7 @@ pub struct Overlay {
     pub upper: PathBuf,
     /// For the kernel's own use, on the file system of `upper`.
     pub work: PathBuf,
-    /// Where it is mounted; equals `root.path` of the spec.
+    /// Where it is mounted; equals `root.path` of the spec. Exists where the stage does: else it is mounted on the empty root.
     pub merged: PathBuf,
 }
 
@@ -87,6 +90,14 @@ pub struct Mount {
     pub propagation: Propagation,
     /// Ids of its files are mapped as in the user namespace that the helper makes for it.
     pub mappings: Option<Mappings>,
+}
+
+impl Mount {
+    /// Whether it is a part of an image, which has to be mounted somewhere before a part of it can be used.
+    #[must_use]
+    pub fn needs_stage(&self) -> bool {
+        matches!(&self.source, MountSource::Image { sub_path, .. } if !sub_path.as_os_str().is_empty())
+    }
 }
 
 /// What a mount shows.

@@ -29,12 +29,18 @@ pub const EXECUTED_FIFO: &str = "executed";
 /// was executed, or the process has ended, nobody has it open for reading.
 pub const START_FIFO: &str = "start";
 
+/// A file in the bundle: the text of the container's profile of system calls, JSON of the OCI form. The spec has its digest
+/// (SHA-256 in lower-case hex) in its place, so that nobody has to read it whose filter is made already.
+pub const SECCOMP_FILE: &str = "seccomp.json";
+
 /// What the helper is to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
     /// Make the namespaces that the containers of a pod share and pin them as files.
     Sandbox(Sandbox),
+    /// Make a mount namespace with nothing in it but an empty root that cannot be written to, as [`Create::empty`] wants it.
+    Empty,
     /// Build a container up to the point where its program only has to be executed.
     Create(Box<Create>),
     /// Start one more program in a container that runs.
@@ -47,6 +53,8 @@ pub enum Request {
 pub enum Reply {
     /// The namespaces are pinned.
     Sandbox,
+    /// One descriptor comes along: the mount namespace.
+    Empty,
     /// The container waits to be started by [`START_FIFO`]. With [`Stdio::Terminal`] one descriptor comes along: the master
     /// of the terminal.
     Created(Created),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use ingot_linux::process::{self, Pidfd};
 use ingot_linux::{beneath, packet, poll, spawn};
-use ingot_runc_api::{Create, Created, EXECUTED_FIFO, START_FIFO};
+use ingot_runc_api::{Create, Created, EXECUTED_FIFO, SECCOMP_FILE, START_FIFO};
 use rustix::process::{DumpableBehavior, Signal};
 
 use crate::init::{self, Init, SAID_LENGTH_MAX, Said};
@@ -57,15 +57,21 @@ pub(crate) fn build(
 fn open<'a>(
     request: &'a Create,
     spec: &'a Spec,
-    descriptors: Vec<OwnedFd>,
+    mut descriptors: Vec<OwnedFd>,
     channel: OwnedFd,
 ) -> anyhow::Result<Init<'a>> {
     let process = &spec.process;
+    let empty = match request.empty {
+        true => Some(descriptors.pop().context("no empty mount namespace came along")?),
+        false => None,
+    };
+    let profile = request.bundle.join(SECCOMP_FILE);
     Ok(Init {
         request,
         spec,
         namespaces: Namespaces::open(&spec.linux.namespaces)?,
-        rights: Rights::of(process, spec.linux.seccomp.as_deref(), &request.filters)?,
+        empty,
+        rights: Rights::of(process, spec.seccomp(&profile), &request.filters)?,
         program: Program::new(&request.bundle, &process.args)?,
         limits: limits::of(&process.rlimits)?,
         umask: process.user.umask.unwrap_or(limits::DEFAULT_UMASK),
@@ -82,7 +88,7 @@ fn open<'a>(
 
 /// The new process; for a user namespace one that is going to make it.
 fn give_birth(init: Init<'_>) -> anyhow::Result<i32> {
-    let mut flags = spawn::CLONE_NEWNS;
+    let mut flags = if init.empty.is_some() { 0 } else { spawn::CLONE_NEWNS };
     if init.namespaces.user.is_some() {
         return spawn::run_in_child_with(None, flags, || init.run()).context("start a process");
     }

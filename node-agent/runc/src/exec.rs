@@ -39,8 +39,8 @@ const REASON_LENGTH_MAX: u64 = 256;
 pub(crate) struct Outcome {
     /// The answer.
     pub(crate) reply: Reply,
-    /// The master of the terminal.
-    pub(crate) terminal: Option<OwnedFd>,
+    /// What goes along with the answer: the master of the terminal.
+    pub(crate) descriptor: Option<OwnedFd>,
     /// The new process; to be killed when nobody takes the answer.
     pub(crate) process: Option<Pidfd>,
 }
@@ -93,7 +93,7 @@ pub(crate) fn start(request: &Exec, descriptors: Vec<OwnedFd>) -> anyhow::Result
         // It may be anywhere on its way.
         let _ = process.signal(Signal::KILL);
     }
-    Ok(Outcome { reply: outcome?, terminal, process: Some(process) })
+    Ok(Outcome { reply: outcome?, descriptor: terminal, process: Some(process) })
 }
 
 /// Waits until the program runs.

@@ -24,7 +24,7 @@ use crate::program::Program;
 use crate::rights::Rights;
 use crate::rootfs::{self, NODES, Trees};
 use crate::spec::{RootPropagation, Spec};
-use crate::{fork, userns};
+use crate::{empty, fork, userns};
 
 /// What the process tells the helper.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,6 +75,8 @@ pub(crate) struct Init<'a> {
     pub(crate) program: Program,
     pub(crate) limits: Vec<(Resource, Rlimit)>,
     pub(crate) umask: u32,
+    /// A copy of this becomes its mount namespace; where there is none it has been born in a copy of the node's.
+    pub(crate) empty: Option<OwnedFd>,
     /// Trees of the request's mounts and of the spec's own, as [`mounts::open_all`] and [`mounts::open_plain`] give them.
     pub(crate) opened: Vec<Option<Detached>>,
     pub(crate) plain: Vec<Option<Detached>>,
@@ -95,8 +97,8 @@ pub(crate) struct Init<'a> {
 /// What comes over that which is made here, and where.
 type Late = (Detached, String);
 
-/// The root, what comes late, and what is mounted before.
-type Made = (OwnedFd, Vec<Late>, Trees);
+/// The root, what comes late, what is mounted before, and what hides folders.
+type Made = (OwnedFd, Vec<Late>, Trees, Option<Detached>);
 
 impl Init<'_> {
     /// The work of the copy that the helper makes; in a user namespace it only prepares, and the process is its child.
@@ -159,7 +161,7 @@ impl Init<'_> {
 
     /// Makes the container around this process, and becomes the program.
     fn become_container(&mut self) -> anyhow::Result<()> {
-        let (root, late, trees) = match self.namespaces.user {
+        let (root, late, trees, empty) = match self.namespaces.user {
             Some(_) => self.take_from_stage()?,
             None => self.make_all()?,
         };
@@ -168,7 +170,7 @@ impl Init<'_> {
         rustix::process::umask(Mode::empty());
         rootfs::fill(&root, self.spec, trees)?;
         self.make_working_folder(&root)?;
-        rootfs::hide(&root, self.spec)?;
+        rootfs::hide(&root, self.spec, empty)?;
         let shared = self.spec.linux.rootfs_propagation == RootPropagation::Shared;
         enter_root(&root, shared)?;
         rustix::process::setsid().context("begin a session")?;
@@ -189,17 +191,29 @@ impl Init<'_> {
     /// Outside of a user namespace: everything is made, and put in place, by this process.
     fn make_all(&mut self) -> anyhow::Result<Made> {
         self.namespaces.enter()?;
-        own_mounts()?;
+        if self.empty.is_none() {
+            own_mounts()?;
+        }
         if mounts::needs_stage(self.request) {
             mount_stage(self.request)?;
         }
+        // While there are paths of the node: so far these trees are nowhere.
         let overlay = rootfs_overlay(self.request, None)?;
-        overlay.attach(&self.request.overlay.merged)?;
         let opened = mounts::complete(self.request, std::mem::take(&mut self.opened))?;
+        let mut hiding = None;
+        match &self.empty {
+            Some(empty) => {
+                empty::copy(empty)?;
+                let root = std::path::Path::new("/");
+                hiding = Some(Detached::of_path(root)?);
+                overlay.attach(root)?;
+            }
+            None => overlay.attach(&self.request.overlay.merged)?,
+        }
         let opened = opened.into_iter().map(Some).collect();
         let plain = std::mem::take(&mut self.plain);
         let (late, of_mounts) = self.sort(opened, plain)?;
-        Ok((overlay.into(), late, Trees { of_mounts, of_nodes: Vec::new() }))
+        Ok((overlay.into(), late, Trees { of_mounts, of_nodes: Vec::new() }, hiding))
     }
 
     /// In the user namespace: from the stage, and the root over itself, because what came with the namespace is locked.
@@ -223,7 +237,7 @@ impl Init<'_> {
             mounts::take_again(stage, &format!("node-{name}")).map(|tree| (name, tree))
         });
         let of_nodes = nodes.into_iter().collect::<anyhow::Result<_>>()?;
-        Ok((root.into(), late, Trees { of_mounts, of_nodes }))
+        Ok((root.into(), late, Trees { of_mounts, of_nodes }, None))
     }
 
     /// Which tree belongs to which mount of the spec; and those that come over what is made here, with their places.

@@ -9,6 +9,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod create;
+mod empty;
 mod exec;
 mod fork;
 mod init;
@@ -50,21 +51,25 @@ fn main() -> std::process::ExitCode {
     };
     let outcome = run(request, descriptors).unwrap_or_else(|error| {
         let reply = Reply::Failed { message: format!("{error:#}") };
-        Outcome { reply, terminal: None, process: None }
+        Outcome { reply, descriptor: None, process: None }
     });
     let failed = matches!(outcome.reply, Reply::Failed { .. });
     // An agent that died meanwhile finds the result in the file that was written.
-    if wire::send(&socket, &outcome.reply, outcome.terminal.as_ref()).is_err() {
+    if wire::send(&socket, &outcome.reply, outcome.descriptor.as_ref()).is_err() {
         outcome.abandon();
     }
     std::process::ExitCode::from(u8::from(failed))
 }
 
 fn run(request: Request, descriptors: Vec<OwnedFd>) -> anyhow::Result<Outcome> {
-    let (reply, terminal) = match request {
+    let (reply, descriptor) = match request {
         Request::Sandbox(sandbox) => {
             sandbox::build(&sandbox).context("build sandbox")?;
             (Reply::Sandbox, None)
+        }
+        Request::Empty => {
+            let namespace = empty::make().context("make an empty mount namespace")?;
+            (Reply::Empty, Some(namespace))
         }
         Request::Create(create) => {
             let (created, terminal) =
@@ -75,5 +80,5 @@ fn run(request: Request, descriptors: Vec<OwnedFd>) -> anyhow::Result<Outcome> {
             return exec::start(&exec, descriptors).context("execute in container");
         }
     };
-    Ok(Outcome { reply, terminal, process: None })
+    Ok(Outcome { reply, descriptor, process: None })
 }

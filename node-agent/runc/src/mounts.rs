@@ -308,11 +308,7 @@ pub(crate) fn complete(
 
 /// Whether an image has to be mounted somewhere before a part of it can be used.
 pub(crate) fn needs_stage(request: &Create) -> bool {
-    let part = |mount: &Mount| match &mount.source {
-        MountSource::Image { sub_path, .. } => !sub_path.as_os_str().is_empty(),
-        _ => false,
-    };
-    request.mounts.iter().any(part)
+    request.mounts.iter().any(Mount::needs_stage)
 }
 
 /// Puts a tree into the stage, and says where. Whoever enters a user namespace then takes it from there: what the node has

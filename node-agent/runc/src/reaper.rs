@@ -9,13 +9,12 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::process::{DumpableBehavior, Pid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, LinkNameSpaceType, UnshareFlags, move_into_link_name_space,
 };
 
-use crate::{fork, userns};
+use crate::{empty, fork, userns};
 
 /// Starts it in a new PID namespace, which belongs to `user` when that is given. It becomes a child of whoever reaps for us.
 pub(crate) fn start(cgroup: &Path, user: Option<&OwnedFd>) -> anyhow::Result<Pid> {
@@ -86,15 +85,7 @@ fn be_nothing() -> anyhow::Result<()> {
 /// A root with nothing in it.
 fn empty_root() -> anyhow::Result<()> {
     userns::unshare(UnshareFlags::NEWNS)?;
-    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .context("make mounts private")?;
-    let flags = MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
-    rustix::mount::mount("none", "/proc", "tmpfs", flags, Some(c"size=4k,nr_inodes=1,mode=555"))
-        .context("mount an empty root")?;
-    rustix::process::chdir("/proc").context("enter the empty root")?;
-    rustix::process::pivot_root(".", ".").context("make it the root")?;
-    rustix::mount::unmount(".", UnmountFlags::DETACH).context("leave the old root")?;
-    rustix::process::chdir("/").context("enter the root")
+    empty::enter_empty_root()
 }
 
 /// Sleeps without ever waking up, with no descriptor open.

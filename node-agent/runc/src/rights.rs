@@ -13,9 +13,8 @@ use std::path::Path;
 use anyhow::Context as _;
 use rustix::fs::{Gid, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
-use serde_json::value::RawValue;
 
-use crate::seccomp::Filter;
+use crate::seccomp::{Filter, Source};
 use crate::spec::Process;
 use crate::step::{Failure, Step as _};
 
@@ -86,11 +85,11 @@ impl Rights {
     /// Those of a container. `filters` is where filters are kept.
     pub(crate) fn of(
         process: &Process,
-        seccomp: Option<&RawValue>,
+        seccomp: Option<Source<'_>>,
         filters: &Path,
     ) -> anyhow::Result<Self> {
         let sets = &process.capabilities;
-        let filter = seccomp.map(|profile| Filter::of(profile.get(), filters)).transpose()?;
+        let filter = seccomp.map(|source| Filter::of(source, filters)).transpose()?;
         let allowed = filter.as_ref().is_some_and(|it| it.always_allows(libc::SYS_capset));
         Ok(Self {
             uid: process.user.uid,

@@ -149,8 +149,9 @@ fn node(dev: &OwnedFd, name: &str, kind: FileType, mode: Mode, number: u64) -> a
         .with_context(|| format!("make the node {name}"))
 }
 
-/// Hides what the container may not see, and closes to writes what it may only read. What is not there needs neither.
-pub(crate) fn hide(root: &OwnedFd, spec: &Spec) -> anyhow::Result<()> {
+/// Hides what the container may not see, and closes to writes what it may only read. What is not there needs neither. `empty` is a
+/// folder without anything, which nobody can write to; without one it is made.
+pub(crate) fn hide(root: &OwnedFd, spec: &Spec, mut empty: Option<Detached>) -> anyhow::Result<()> {
     for path in &spec.linux.readonly_paths {
         let Some(at) = found(root, path)? else { continue };
         let tree = Detached::of(&at)?;
@@ -163,16 +164,17 @@ pub(crate) fn hide(root: &OwnedFd, spec: &Spec) -> anyhow::Result<()> {
     let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
         && stat.st_rdev == rustix::fs::makedev(1, 3);
     ensure!(is_null, "/dev/null is something else");
-    let mut empty: Option<Detached> = None;
+    let mut in_place: Option<Detached> = None;
     for path in &spec.linux.masked_paths {
         let Some(at) = found(root, path)? else { continue };
         let hidden = if beneath::kind(&at).context("look at it")? == Kind::Folder {
-            match &empty {
-                Some(empty) => Detached::of(empty)?.attach_to(&at),
+            // Only what is in place somewhere can be copied.
+            match &in_place {
+                Some(hiding) => Detached::of(hiding)?.attach_to(&at),
                 None => {
-                    let made = empty_folder()?;
-                    let attached = made.attach_to(&at);
-                    empty = Some(made);
+                    let first = empty.take().map_or_else(empty_folder, Ok)?;
+                    let attached = first.attach_to(&at);
+                    in_place = Some(first);
                     attached
                 }
             }

@@ -1,14 +1,13 @@
 //! Filters of system calls. To make one of its profile takes libseccomp longer than everything else that is done for a
 //! container, so each is made once in a boot and kept as the kernel takes it.
 //!
-//! A kept filter is used only for exactly the profile it was made of: that is in the file, too.
+//! A kept filter is used only for exactly the profile it was made of: the digest of that is its name, and in the file, too.
 #![expect(unsafe_code, reason = "seccomp(2) has no safe wrapper")]
 
 mod ranges;
 mod verdict;
 
 use std::collections::BTreeSet;
-use std::hash::{Hash as _, Hasher as _};
 use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +16,7 @@ use libseccomp::{
     ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall,
 };
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 
 use verdict::{Call, Instruction};
 
@@ -25,6 +25,9 @@ const KEPT_MAX: usize = 64;
 
 /// Bytes of one instruction of a filter.
 const INSTRUCTION_LENGTH: usize = 8;
+
+/// Hex digits of a SHA-256.
+const DIGEST_LENGTH: usize = 64;
 
 /// The kernel's own limit of instructions.
 const INSTRUCTIONS_MAX: usize = 4096;
@@ -65,6 +68,15 @@ struct Argument {
     op: String,
 }
 
+/// Where a profile is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source<'a> {
+    /// SHA-256 of its text in lower-case hex.
+    pub(crate) digest: &'a str,
+    /// The file with its text, JSON of the OCI form. Nobody reads it as long as the filter is kept.
+    pub(crate) file: &'a Path,
+}
+
 /// A filter, ready to be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Filter {
@@ -75,18 +87,23 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// The filter of this profile, which is JSON of the OCI form: the one kept in `folder`, or a new one, which is kept there.
-    pub(crate) fn of(text: &str, folder: &Path) -> anyhow::Result<Self> {
-        let mut hasher = std::hash::DefaultHasher::new();
-        text.hash(&mut hasher);
-        let path = folder.join(format!("{:016x}", hasher.finish()));
-        if let Some(kept) = std::fs::read(&path).ok().and_then(|bytes| Self::decode(&bytes, text)) {
+    /// The filter of this profile: the one kept in `folder`, or a new one, which is kept there.
+    pub(crate) fn of(source: Source<'_>, folder: &Path) -> anyhow::Result<Self> {
+        let Source { digest, file } = source;
+        let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let is_digest = digest.len() == DIGEST_LENGTH && digest.bytes().all(is_hex);
+        ensure!(is_digest, "{digest:?} is not the digest of a seccomp profile");
+        let path = folder.join(digest);
+        let kept = std::fs::read(&path).ok();
+        if let Some(kept) = kept.and_then(|bytes| Self::decode(&bytes, digest)) {
             return Ok(kept);
         }
-        let profile = serde_json::from_str(text).context("understand the seccomp profile")?;
+        let text = std::fs::read(file).context("read the seccomp profile")?;
+        ensure!(digest_of(&text) == digest, "the seccomp profile is not the container's");
+        let profile = serde_json::from_slice(&text).context("understand the seccomp profile")?;
         let made = Self::make(&profile).context("make the filter of system calls")?;
         // One that cannot be kept is made again the next time.
-        let _ = made.keep(&path, text);
+        let _ = made.keep(&path, digest);
         Ok(made)
     }
 
@@ -132,29 +149,30 @@ impl Filter {
         instructions(&self.program)
     }
 
-    /// Flags, length of the profile, profile, instructions.
-    fn encode(&self, profile: &str) -> Option<Vec<u8>> {
-        let length = u32::try_from(profile.len()).ok()?;
-        let head = [self.flags.to_ne_bytes(), length.to_ne_bytes()].concat();
-        Some([&head[..], profile.as_bytes(), &self.program].concat())
+    /// Digest of the profile, length of the instructions, flags, instructions.
+    fn encode(&self, digest: &str) -> Option<Vec<u8>> {
+        let length = u32::try_from(self.program.len()).ok()?;
+        let head = [length.to_ne_bytes(), self.flags.to_ne_bytes()].concat();
+        Some([digest.as_bytes(), &head, &self.program].concat())
     }
 
     /// `None` when it is not a whole file of this very profile.
-    fn decode(bytes: &[u8], profile: &str) -> Option<Self> {
-        let (flags, rest) = bytes.split_first_chunk()?;
+    fn decode(bytes: &[u8], digest: &str) -> Option<Self> {
+        let (of, rest) = bytes.split_at_checked(DIGEST_LENGTH)?;
         let (length, rest) = rest.split_first_chunk()?;
-        let length = usize::try_from(u32::from_ne_bytes(*length)).ok()?;
-        let (of, program) = rest.split_at_checked(length)?;
-        let whole = !program.is_empty() && program.len().is_multiple_of(INSTRUCTION_LENGTH);
-        (of == profile.as_bytes() && whole)
+        let (flags, program) = rest.split_first_chunk()?;
+        let whole = usize::try_from(u32::from_ne_bytes(*length)) == Ok(program.len())
+            && !program.is_empty()
+            && program.len().is_multiple_of(INSTRUCTION_LENGTH);
+        (of == digest.as_bytes() && whole)
             .then(|| Self { flags: u32::from_ne_bytes(*flags), program: program.to_vec() })
     }
 
-    fn keep(&self, path: &Path, profile: &str) -> anyhow::Result<()> {
+    fn keep(&self, path: &Path, digest: &str) -> anyhow::Result<()> {
         let folder = path.parent().context("no folder")?;
         std::fs::create_dir_all(folder)?;
         ensure!(std::fs::read_dir(folder)?.count() < KEPT_MAX, "enough are kept");
-        let bytes = self.encode(profile).context("too long")?;
+        let bytes = self.encode(digest).context("too long")?;
         // Several helpers may make the same one at once; each has its own file, and the last one stays.
         let new = PathBuf::from(format!("{}.{}", path.display(), std::process::id()));
         std::fs::write(&new, bytes)?;
@@ -197,6 +215,11 @@ impl Filter {
         }
         export(&context)
     }
+}
+
+/// SHA-256 in lower-case hex.
+pub(crate) fn digest_of(text: &[u8]) -> String {
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn instructions(program: &[u8]) -> Vec<Instruction> {

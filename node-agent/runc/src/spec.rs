@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::Deserialize;
-use serde_json::value::RawValue;
+
+use crate::seccomp::Source;
 
 /// A container.
 #[derive(Deserialize)]
@@ -29,6 +30,11 @@ impl Spec {
         let path = bundle.join("config.json");
         let bytes = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
         Self::parse(&bytes)
+    }
+
+    /// Where the profile of its system calls is; `file` is the one beside the spec.
+    pub(crate) fn seccomp<'a>(&'a self, file: &'a Path) -> Option<Source<'a>> {
+        self.linux.seccomp.as_deref().map(|digest| Source { digest, file })
     }
 
     pub(crate) fn parse(bytes: &[u8]) -> anyhow::Result<Self> {
@@ -136,8 +142,8 @@ pub(crate) struct Linux {
     pub(crate) masked_paths: Vec<String>,
     #[serde(default)]
     pub(crate) readonly_paths: Vec<String>,
-    /// Only understood when its filter is not there yet.
-    pub(crate) seccomp: Option<Box<RawValue>>,
+    /// Digest of the profile of its system calls, whose text is in a file beside the spec.
+    pub(crate) seccomp: Option<String>,
 }
 
 /// Whether mounts made in the container can travel out of it at all.

@@ -13,7 +13,7 @@ use rustix::net::{
 };
 
 /// Most descriptors that come with a request.
-const DESCRIPTORS_MAX: usize = 3;
+const DESCRIPTORS_MAX: usize = 4;
 
 /// Reads the request from descriptor 0, keeps that socket under another number and puts /dev/null on 0 to 2.
 pub(crate) fn receive() -> anyhow::Result<(OwnedFd, Request, Vec<OwnedFd>)> {
@@ -48,11 +48,11 @@ pub(crate) fn receive() -> anyhow::Result<(OwnedFd, Request, Vec<OwnedFd>)> {
     Ok((socket, request, descriptors))
 }
 
-/// Sends the reply, with the terminal that it speaks of.
+/// Sends the reply, with the descriptor that it speaks of.
 pub(crate) fn send(
     socket: &OwnedFd,
     reply: &Reply,
-    terminal: Option<&OwnedFd>,
+    descriptor: Option<&OwnedFd>,
 ) -> anyhow::Result<()> {
     let mut bytes = serde_json::to_vec(reply).context("write the reply")?;
     if bytes.len() > MESSAGE_LENGTH_MAX {
@@ -61,9 +61,9 @@ pub(crate) fn send(
     }
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let terminal: Vec<_> = terminal.iter().map(|terminal| terminal.as_fd()).collect();
-    if !terminal.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&terminal)) {
-        bail!("no room for the terminal");
+    let descriptor: Vec<_> = descriptor.iter().map(|descriptor| descriptor.as_fd()).collect();
+    if !descriptor.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&descriptor)) {
+        bail!("no room for the descriptor");
     }
     rustix::net::sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)
         .context("send the reply")?;

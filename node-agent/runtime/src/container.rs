@@ -9,9 +9,12 @@
 //! 6. a byte in the pipe that the waiting process reads starts the program; doing it again does nothing.
 
 mod accounts;
+mod empty;
 mod io;
 mod prepare;
+pub(crate) mod skeleton;
 
+pub(crate) use empty::EmptyNamespace;
 pub(crate) use io::{Io, Stream, pipe_name};
 pub(crate) use prepare::filters;
 
@@ -187,9 +190,8 @@ pub(crate) async fn build_with(
     mounted: Vec<(String, Arc<Image>)>,
 ) -> Result<Built, ContainerError> {
     let pod_cgroup = sandbox::cgroup(context, key, sandbox)?;
-    let (ours, theirs) = io::make(config).map_err(ContainerError::Pipes)?;
+    let (ours, mut theirs) = io::make(config).map_err(ContainerError::Pipes)?;
     io::keep(context, id, &ours).await?;
-    context.load_module("overlay").await;
     let work = prepare::Work {
         context: context.clone(),
         key: key.to_owned(),
@@ -205,8 +207,12 @@ pub(crate) async fn build_with(
     let killed_before = killed(&pod_cgroup);
     let program = context.paths().runc.clone();
     let helper = tokio::task::spawn_blocking(move || {
+        work.context.load_module("overlay");
         let (request, user) = prepare::prepare(&work)?;
         io::hand_over(&theirs, work.sandbox.namespaces.user.as_ref(), user.uid);
+        if request.empty {
+            theirs.push(work.context.empty.get(&program).map_err(ContainerError::Build)?);
+        }
         let request = Request::Create(Box::new(request));
         let answer = runc::run(&program, &request, &theirs).map_err(ContainerError::Build)?;
         Ok((answer, user))

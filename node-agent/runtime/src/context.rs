@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ingot_images::ImageStore;
 use tokio::sync::{Semaphore, broadcast, watch};
 
+use crate::container::EmptyNamespace;
 use crate::device::KnownRules;
 use crate::engine::reach::Reach;
 use crate::engine::{EngineConfig, Paths};
@@ -38,6 +39,7 @@ pub(crate) struct Context {
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) reach: Reach,
     pub(crate) device_rules: KnownRules,
+    pub(crate) empty: EmptyNamespace,
     /// By uid. A change of one pod copies none of the others.
     statuses: Mutex<BTreeMap<String, Arc<PodStatus>>>,
     logs: Mutex<HashMap<LogKey, Arc<watch::Sender<u64>>>>,
@@ -63,6 +65,7 @@ impl Context {
             events,
             reach: Reach::default(),
             device_rules: KnownRules::default(),
+            empty: EmptyNamespace::default(),
             statuses: Mutex::default(),
             logs: Mutex::default(),
         }
@@ -82,11 +85,9 @@ impl Context {
         self.paths().run.join("pods").join(uid)
     }
 
-    /// Loads a kernel module, off the threads that must not block.
-    pub(crate) async fn load_module(&self, name: &'static str) {
-        let load = self.config.load_module.clone();
-        // A module that cannot be loaded shows in what needs it, with a better message.
-        let _ = tokio::task::spawn_blocking(move || load(name)).await;
+    /// Loads a kernel module that is not there. Blocks. One that cannot be loaded shows in what needs it, with a better message.
+    pub(crate) fn load_module(&self, name: &str) {
+        (self.config.load_module)(name);
     }
 
     /// Tells the world about a pod; `None` when it is gone.

@@ -14,7 +14,8 @@ pub(crate) use sync::exec_sync;
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -189,6 +190,16 @@ pub(crate) async fn start(
     result.await.map_err(|_| ExecError::Ending)?
 }
 
+/// The folder of records, in that of the run, with which it goes: it is not made when that is gone.
+fn make_records(folder: &Path) -> Result<(), ExecError> {
+    match std::fs::DirBuilder::new().mode(0o700).create(folder) {
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+            Err(ExecError::Prepare { path: folder.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Descriptors on both sides.
 struct Ends {
     stdin: Option<OwnedFd>,
@@ -223,8 +234,7 @@ async fn begin(
 ) -> Result<Exec, ExecError> {
     let run = RunPaths::new(context, &target.id).run;
     let records = kill::records(&run);
-    std::fs::create_dir_all(&records)
-        .map_err(|source| ExecError::Prepare { path: records.clone(), source })?;
+    make_records(&records)?;
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let record = records.join(format!("{}-{number}", std::process::id()));
     let Ends { stdin, stdout, stderr, theirs } = ends(spec).map_err(ExecError::Pipes)?;

@@ -5,15 +5,18 @@
 mod capabilities;
 mod mounts;
 mod process;
+mod profile;
 mod seccomp;
 mod seccomp_local;
 mod user;
 
 pub(crate) use mounts::{Mounts, mappings};
 pub(crate) use process::Environment;
+pub(crate) use profile::Profile;
 pub(crate) use user::{Accounts, User, find as find_user};
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ingot_images::ImageConfig;
 use serde_json::{Value, json};
@@ -137,12 +140,14 @@ const READ_ONLY_PATHS: &[&str] =
 /// A container, described.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Described {
-    /// The OCI spec.
+    /// The OCI spec, but for the profile of system calls.
     pub(crate) spec: Value,
     /// The environment, to the byte.
     pub(crate) environment: Environment,
     /// Mounts for the helper.
     pub(crate) mounts: Mounts,
+    /// The profile of its system calls, of which the spec has the digest.
+    pub(crate) seccomp: Option<Arc<Profile>>,
 }
 
 /// Describes a container.
@@ -153,6 +158,7 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Described, SpecError> {
     check_ids(input)?;
     let mounts = mounts::build(input)?;
     let environment = process::environment(input)?;
+    let seccomp = seccomp(input, &capabilities)?;
     let mut linux = json!({
         "cgroupsPath": input.cgroup,
         "namespaces": namespaces(input),
@@ -167,16 +173,9 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Described, SpecError> {
         };
         linux["maskedPaths"] = list(&security.masked_paths, MASKED_PATHS);
         linux["readonlyPaths"] = list(&security.read_only_paths, READ_ONLY_PATHS);
-        match &security.seccomp {
-            SecurityProfile::Unconfined => {}
-            SecurityProfile::RuntimeDefault => {
-                linux["seccomp"] = seccomp::profile(&capabilities.bounding);
-            }
-            SecurityProfile::Localhost(_) => {
-                // An empty profile would be no profile (CVE-2023-2431).
-                linux["seccomp"] = seccomp_local::parse(input.seccomp.unwrap_or_default())?;
-            }
-        }
+    }
+    if let Some(profile) = &seccomp {
+        linux["seccomp"] = json!(profile.digest);
     }
     let spec = json!({
         "ociVersion": "1.2.0",
@@ -185,7 +184,25 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Described, SpecError> {
         "mounts": mounts.spec,
         "linux": linux,
     });
-    Ok(Described { spec, environment, mounts })
+    Ok(Described { spec, environment, mounts, seccomp })
+}
+
+/// The profile of its system calls. A privileged container has none.
+fn seccomp(
+    input: &Input<'_>,
+    capabilities: &capabilities::Capabilities,
+) -> Result<Option<Arc<Profile>>, SpecError> {
+    let security = &input.config.security;
+    Ok(match &security.seccomp {
+        _ if security.privileged => None,
+        SecurityProfile::Unconfined => None,
+        SecurityProfile::RuntimeDefault => Some(profile::known(&capabilities.bounding)),
+        SecurityProfile::Localhost(_) => {
+            // An empty profile would be no profile (CVE-2023-2431).
+            let profile = seccomp_local::parse(input.seccomp.unwrap_or_default())?;
+            Some(Arc::new(Profile::new(&profile)))
+        }
+    })
 }
 
 /// Every id that the program starts with must be one that its user namespace has.

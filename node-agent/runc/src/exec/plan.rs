@@ -7,7 +7,7 @@ use std::ffi::CString;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use ingot_runc_api::Exec;
+use ingot_runc_api::{Exec, SECCOMP_FILE};
 use rustix::process::{Resource, Rlimit};
 
 use crate::limits;
@@ -40,7 +40,9 @@ impl Plan {
 
     /// `environment`: what the file beside the spec says, each variable ended by a zero byte.
     fn new(spec: Spec, environment: Option<&[u8]>, request: &Exec) -> anyhow::Result<Self> {
-        let Spec { process, linux, .. } = spec;
+        let profile = request.bundle.join(SECCOMP_FILE);
+        let rights = Rights::of(&spec.process, spec.seccomp(&profile), &request.filters)?;
+        let process = spec.process;
         let Some(program) = request.command.first().filter(|program| !program.is_empty()) else {
             bail!("no program to execute");
         };
@@ -52,7 +54,7 @@ impl Plan {
         let places = places(program, path);
         let lines = environment.iter().map(|(name, value)| [name, &b"="[..], value].concat());
         Ok(Self {
-            rights: Rights::of(&process, linux.seccomp.as_deref(), &request.filters)?,
+            rights,
             umask: process.user.umask.unwrap_or(limits::DEFAULT_UMASK),
             apparmor: Some(process.apparmor_profile).filter(|profile| !profile.is_empty()),
             limits: limits::of(&process.rlimits)?,

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::seccomp::digest_of;
 
 /// Allows everything.
 const PROFILE: &str = r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#;
@@ -31,8 +32,10 @@ fn rights_with(profile: &str, more: serde_json::Value) -> anyhow::Result<Rights>
         process[key] = value.clone();
     }
     let folder = tempfile::tempdir().unwrap();
-    let profile = RawValue::from_string(profile.to_owned()).unwrap();
-    Rights::of(&serde_json::from_value(process).unwrap(), Some(&profile), folder.path())
+    let file = folder.path().join("profile");
+    std::fs::write(&file, profile).unwrap();
+    let source = Source { digest: &digest_of(profile.as_bytes()), file: &file };
+    Rights::of(&serde_json::from_value(process).unwrap(), Some(source), folder.path())
 }
 
 #[test]

@@ -4,6 +4,13 @@ use serde_json::json;
 
 use super::*;
 
+/// The filter of a profile that lies in a file of its own.
+fn of(text: &str, folder: &Path) -> anyhow::Result<Filter> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, text).unwrap();
+    Filter::of(Source { digest: &digest_of(text.as_bytes()), file: file.path() }, folder)
+}
+
 fn profile(forbidden: &str) -> String {
     json!({
         "defaultAction": "SCMP_ACT_ALLOW",
@@ -20,27 +27,42 @@ fn profile(forbidden: &str) -> String {
 #[test]
 fn what_is_kept_is_what_was_made() {
     let folder = tempfile::tempdir().unwrap();
-    let made = Filter::of(&profile("chroot"), folder.path()).unwrap();
+    let made = of(&profile("chroot"), folder.path()).unwrap();
     let kept = std::fs::read_dir(folder.path()).unwrap().count();
-    assert_eq!((Filter::of(&profile("chroot"), folder.path()).unwrap(), kept), (made.clone(), 1));
-    assert_ne!(Filter::of(&profile("mount"), folder.path()).unwrap(), made);
+    assert_eq!((of(&profile("chroot"), folder.path()).unwrap(), kept), (made.clone(), 1));
+    assert_ne!(of(&profile("mount"), folder.path()).unwrap(), made);
 }
 
 #[test]
 fn a_file_of_another_profile_or_cut_off_is_not_used() {
     let folder = tempfile::tempdir().unwrap();
-    let (one, other) = (profile("chroot"), profile("mount"));
-    let made = Filter::of(&one, folder.path()).unwrap();
-    let bytes = made.encode(&one).unwrap();
-    assert_eq!(Filter::decode(&bytes, &one), Some(made.clone()));
+    let one = profile("chroot");
+    let [digest, other] = [&one, &profile("mount")].map(|it| digest_of(it.as_bytes()));
+    let made = of(&one, folder.path()).unwrap();
+    let bytes = made.encode(&digest).unwrap();
+    assert_eq!(Filter::decode(&bytes, &digest), Some(made.clone()));
     assert_eq!(Filter::decode(&bytes, &other), None);
-    for length in [0, 3, 7, 20, bytes.len() - 1] {
-        assert_eq!(Filter::decode(&bytes[..length], &one), None, "{length} bytes");
+    for length in [0, 3, 64, 70, 80, bytes.len() - 8, bytes.len() - 1] {
+        assert_eq!(Filter::decode(&bytes[..length], &digest), None, "{length} bytes");
     }
     // Whatever is under its name, the filter is that of its profile.
     let path = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
     std::fs::write(&path, b"").unwrap();
-    assert_eq!(Filter::of(&one, folder.path()).unwrap(), made);
+    assert_eq!(of(&one, folder.path()).unwrap(), made);
+}
+
+#[test]
+fn a_filter_is_made_of_the_profile_of_that_digest_and_of_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("profile");
+    std::fs::write(&file, profile("mount")).unwrap();
+    let digest = digest_of(profile("chroot").as_bytes());
+    for digest in [digest.as_str(), "", "../profile", &"G".repeat(DIGEST_LENGTH)] {
+        assert!(Filter::of(Source { digest, file: &file }, folder.path()).is_err(), "{digest}");
+    }
+    // What is kept is not read again.
+    of(&profile("chroot"), folder.path()).unwrap();
+    assert!(Filter::of(Source { digest: &digest, file: &file }, folder.path()).is_ok());
 }
 
 #[test]
@@ -49,14 +71,14 @@ fn no_more_are_kept_than_there_is_room_for() {
     for number in 0..KEPT_MAX {
         std::fs::write(folder.path().join(number.to_string()), b"").unwrap();
     }
-    Filter::of(&profile("chroot"), folder.path()).unwrap();
+    of(&profile("chroot"), folder.path()).unwrap();
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), KEPT_MAX);
 }
 
 #[test]
 fn what_cannot_be_a_filter_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let of = |profile: serde_json::Value| Filter::of(&profile.to_string(), folder.path());
+    let of = |profile: serde_json::Value| of(&profile.to_string(), folder.path());
     assert!(of(json!({"defaultAction": "SCMP_ACT_NOTIFY"})).is_err());
     assert!(of(json!({"defaultAction": "SCMP_ACT_PRAY"})).is_err());
     assert!(of(json!({})).is_err());
@@ -69,8 +91,8 @@ fn what_cannot_be_a_filter_is_refused() {
 fn a_loaded_filter_holds() {
     let folder = tempfile::tempdir().unwrap();
     // Made, then kept: both must work.
-    Filter::of(&profile("getpriority"), folder.path()).unwrap();
-    let filter = Filter::of(&profile("getpriority"), folder.path()).unwrap();
+    of(&profile("getpriority"), folder.path()).unwrap();
+    let filter = of(&profile("getpriority"), folder.path()).unwrap();
     // A filter is of a thread.
     let seen = std::thread::spawn(move || {
         rustix::thread::set_no_new_privs(true).unwrap();
@@ -89,32 +111,31 @@ fn a_loaded_filter_holds() {
 #[test]
 fn what_is_always_allowed_is_known_beforehand() {
     let folder = tempfile::tempdir().unwrap();
-    let filter = Filter::of(&profile("chroot"), folder.path()).unwrap();
+    let filter = of(&profile("chroot"), folder.path()).unwrap();
     let seen = [libc::SYS_capset, libc::SYS_chroot, libc::SYS_personality];
     assert_eq!(seen.map(|call| filter.always_allows(call)), [true, false, false]);
     let list: Vec<_> = (0..300).filter_map(|it| ScmpSyscall::from(it).get_name().ok()).collect();
     let but =
         |name: &str| -> Vec<String> { list.iter().filter(|it| *it != name).cloned().collect() };
-    let of = |names: Vec<String>, action: &str| {
+    let with = |names: Vec<String>, action: &str| {
         let profile = json!({
             "defaultAction": "SCMP_ACT_ERRNO",
             "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
             "syscalls": [{"names": names, "action": action}]
         });
-        Filter::of(&profile.to_string(), folder.path()).unwrap()
+        of(&profile.to_string(), folder.path()).unwrap()
     };
-    let allowed = of(but("chroot"), "SCMP_ACT_ALLOW");
+    let allowed = with(but("chroot"), "SCMP_ACT_ALLOW");
     assert_eq!(seen.map(|call| allowed.always_allows(call)), [true, false, true]);
-    assert!(!of(but("capset"), "SCMP_ACT_ALLOW").always_allows(libc::SYS_capset));
-    assert!(!of(but("chroot"), "SCMP_ACT_LOG").always_allows(libc::SYS_capset));
+    assert!(!with(but("capset"), "SCMP_ACT_ALLOW").always_allows(libc::SYS_capset));
+    assert!(!with(but("chroot"), "SCMP_ACT_LOG").always_allows(libc::SYS_capset));
     assert!(!allowed.always_allows(-1));
 }
 
 /// The default profile, as the agent writes it, from its own golden file.
 fn default_profile() -> Profile {
-    let golden = include_str!("../../../runtime/src/spec/golden/plain.json");
-    let spec: serde_json::Value = serde_json::from_str(golden).unwrap();
-    serde_json::from_value(spec["linux"]["seccomp"].clone()).unwrap()
+    let golden = include_str!("../../../runtime/src/spec/golden/seccomp.json");
+    serde_json::from_str(golden).unwrap()
 }
 
 /// Whatever is called, and with whatever arguments, the smaller filter says what libseccomp's says.

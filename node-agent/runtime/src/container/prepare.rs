@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use ingot_images::Image;
 use ingot_linux::process::start_time;
-use ingot_runc_api::{Create, Created, Overlay, Stdio, UserNamespace};
+use ingot_runc_api::{self as api, Create, Created, Overlay, SECCOMP_FILE, Stdio, UserNamespace};
 
-use super::{ContainerError, RunPaths, User, accounts};
+use super::{ContainerError, RunPaths, User, accounts, skeleton};
 use crate::apparmor;
 use crate::cdi;
 use crate::cgroup::{Cgroup, settings};
@@ -20,7 +20,7 @@ use crate::config::{
 use crate::context::Context;
 use crate::device::{self, Node};
 use crate::sandbox;
-use crate::spec::{self, Described};
+use crate::spec::{self, Described, Mounts, Profile};
 
 /// Longest seccomp profile of an operator.
 const PROFILE_LENGTH_MAX: usize = 1 << 20;
@@ -64,10 +64,7 @@ impl Folders {
         let user = work.sandbox.namespaces.user.as_ref();
         // Processes that are not root here pass through on the way to their root.
         let mode = if user.is_some() { 0o711 } else { 0o700 };
-        make_folder(&self.run, mode)?;
-        // Records of programs started in it later; they go with this folder.
-        make_folder(&self.run.join("execs"), 0o700)?;
-        for folder in [&self.rootfs, &self.bundle, &self.stage, &self.work] {
+        for folder in [&self.run, &self.bundle, &self.work] {
             make_folder(folder, mode)?;
         }
         // The upper folder is the root of what the container sees.
@@ -79,6 +76,22 @@ impl Folders {
         }
         Ok(())
     }
+
+    /// Places of the node for mounts, which few containers need: what is nowhere else can be mounted in the container's own root.
+    fn make_places(&self, work: &Work, mounts: &Mounts) -> Result<(), ContainerError> {
+        if !needs_places(work, mounts) {
+            return Ok(());
+        }
+        let user = work.sandbox.namespaces.user.is_some();
+        for folder in [&self.rootfs, &self.stage] {
+            make_folder(folder, if user { 0o711 } else { 0o700 })?;
+        }
+        Ok(())
+    }
+}
+
+fn needs_places(work: &Work, mounts: &Mounts) -> bool {
+    work.sandbox.namespaces.user.is_some() || mounts.staged.iter().any(api::Mount::needs_stage)
 }
 
 /// Makes it all, and says what the helper is to do.
@@ -96,8 +109,12 @@ pub(super) fn prepare(work: &Work) -> Result<(Create, User), ContainerError> {
     let (config, nodes) = with_devices(work)?;
     let user = find_user(work, &config)?;
     let described = describe(work, &config, &user, &nodes, &folders, &cgroup)?;
+    folders.make_places(work, &described.mounts)?;
     write(&folders.bundle.join("config.json"), described.spec.to_string().as_bytes())?;
     write(&folders.bundle.join("env"), &environment(&described))?;
+    if let Some(profile) = &described.seccomp {
+        put_profile(work, profile, &folders.bundle.join(SECCOMP_FILE))?;
+    }
     work.cgroup.create(root, &settings(&config.resources)?)?;
     if !config.security.privileged {
         context.device_rules.set(work.cgroup.path(), &nodes)?;
@@ -111,13 +128,20 @@ pub(super) fn prepare(work: &Work) -> Result<(Create, User), ContainerError> {
         (false, true) => Stdio::All,
         (false, false) => Stdio::Output,
     };
+    let empty = !needs_places(work, &described.mounts);
     let request = Create {
         id: work.id.clone(),
         filters: filters(context),
         lock,
         created: folders.run.join("created.json"),
         overlay: Overlay {
-            lower: work.image.layers.clone(),
+            lower: work
+                .image
+                .layers
+                .iter()
+                .cloned()
+                .chain([skeleton::folder(context.paths())])
+                .collect(),
             upper: folders.upper,
             work: folders.work,
             merged: folders.rootfs,
@@ -126,6 +150,7 @@ pub(super) fn prepare(work: &Work) -> Result<(Create, User), ContainerError> {
         late: described.mounts.late,
         mounts: described.mounts.staged,
         bundle: folders.bundle,
+        empty,
         cgroup: work.cgroup.path().to_owned(),
         user: in_user_namespace,
         stdio,
@@ -136,6 +161,26 @@ pub(super) fn prepare(work: &Work) -> Result<(Create, User), ContainerError> {
 /// Folder in which the helper keeps filters of system calls.
 pub(crate) fn filters(context: &Context) -> PathBuf {
     context.paths().run.join("filters")
+}
+
+/// Puts the profile of system calls beside the spec. The default one is the same text for nearly all: it is kept once for as long as
+/// the node runs, and one more name of that file costs less than the text.
+fn put_profile(work: &Work, profile: &Profile, at: &Path) -> Result<(), ContainerError> {
+    let text = profile.text.as_bytes();
+    if work.config.security.seccomp != SecurityProfile::RuntimeDefault {
+        return write(at, text);
+    }
+    let folder = work.context.paths().run.join("profiles");
+    let kept = folder.join(&profile.digest);
+    if std::fs::hard_link(&kept, at).is_ok() {
+        return Ok(());
+    }
+    make_folder(&folder, 0o700)?;
+    let new = folder.join(&work.id);
+    write(&new, text)?;
+    std::fs::rename(&new, &kept)
+        .and_then(|()| std::fs::hard_link(&kept, at))
+        .map_err(|source| ContainerError::Prepare { path: at.to_owned(), source })
 }
 
 fn find_user(work: &Work, config: &ContainerConfig) -> Result<User, ContainerError> {

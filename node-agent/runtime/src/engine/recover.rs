@@ -10,7 +10,7 @@ use std::sync::PoisonError;
 use tokio::sync::mpsc;
 
 use super::{COMMANDS_MAX, Engine, EngineError, Paths};
-use crate::container;
+use crate::container::{self, skeleton};
 use crate::context::Context;
 use crate::pod_task::{PodTask, host_ports};
 use crate::record::PodRecord;
@@ -91,6 +91,8 @@ fn make_folders(paths: &Paths) -> Result<(), EngineError> {
         std::fs::create_dir_all(folder)
             .map_err(|source| EngineError::CreateFolder { path: folder.clone(), source })?;
     }
+    skeleton::make(&skeleton::folder(paths))
+        .map_err(|source| EngineError::CreateFolder { path: skeleton::folder(paths), source })?;
     for folder in &run {
         // A container with user ids of its own has its root below here and must get to it; nobody else's name is its business.
         std::fs::set_permissions(folder, Permissions::from_mode(0o711))
