@@ -5,7 +5,7 @@
 //!
 //! The helper finds a connected `SOCK_SEQPACKET` Unix socket as its descriptor 0. The agent sends one packet, the JSON of a
 //! [`Request`] of at most [`MESSAGE_LENGTH_MAX`] bytes, with the descriptors (`SCM_RIGHTS`) that the request names, in that
-//! order. The helper answers with one packet, the JSON of a [`Reply`], with the descriptors that the reply names.
+//! order. The helper answers with one packet, the JSON of a [`Reply`] of at most [`REPLY_LENGTH_MAX`] bytes, with the descriptors that the reply names.
 #![forbid(unsafe_code)]
 
 mod create;
@@ -18,8 +18,11 @@ pub use sandbox::{IdMapping, Mappings, Sandbox, Tmpfs};
 
 use serde::{Deserialize, Serialize};
 
-/// Longest request or reply in bytes. Large things (the OCI spec) travel as files.
+/// Longest request in bytes. Large things (the OCI spec) travel as files.
 pub const MESSAGE_LENGTH_MAX: usize = 128 * 1024;
+
+/// Longest reply in bytes: at most a reason for people.
+pub const REPLY_LENGTH_MAX: usize = 8 * 1024;
 
 /// A pipe in the bundle. The container's first process has its end open until it executes the program, and says there why it
 /// could not.

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::{Context as _, bail};
-use ingot_runc_api::{MESSAGE_LENGTH_MAX, Reply, Request};
+use ingot_runc_api::{MESSAGE_LENGTH_MAX, REPLY_LENGTH_MAX, Reply, Request};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -55,7 +55,7 @@ pub(crate) fn send(
     descriptor: Option<&OwnedFd>,
 ) -> anyhow::Result<()> {
     let mut bytes = serde_json::to_vec(reply).context("write the reply")?;
-    if bytes.len() > MESSAGE_LENGTH_MAX {
+    if bytes.len() > REPLY_LENGTH_MAX {
         let message = "failed, with more to say than fits a message".to_owned();
         bytes = serde_json::to_vec(&Reply::Failed { message }).context("write the reply")?;
     }

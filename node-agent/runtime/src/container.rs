@@ -341,20 +341,24 @@ pub(crate) async fn sweep(context: &Context, uid: &str, id: &str) -> Result<(), 
 }
 
 /// Takes everything of a run out of the kernel that has ended, or is to end: processes, cgroup, descriptors. Its writable
-/// layer and its folder stay.
-pub(crate) async fn release(context: &Context, id: &str) -> Result<(), ContainerError> {
+/// layer and its folder stay. `config`: what it was, where that is known.
+pub(crate) async fn release(
+    context: &Context,
+    id: &str,
+    config: Option<&ContainerConfig>,
+) -> Result<(), ContainerError> {
     if let Some(name) = written_cgroup(context, id) {
         let cgroup = Cgroup::below(&context.paths().cgroup, &name)?;
         cgroup.kill()?;
         sandbox::wait_until_empty(&cgroup).await.map_err(ContainerError::Remove)?;
         cgroup.remove()?;
     }
-    io::forget(context, id).await
+    io::forget(context, id, io::kept(config)).await
 }
 
 /// Removes everything of a run, in whatever state it was left. Nothing of it is there afterwards, or it is an error.
 pub(crate) async fn remove(context: &Context, id: &str) -> Result<(), ContainerError> {
-    release(context, id).await?;
+    release(context, id, None).await?;
     remove_folders(context, id).await
 }
 

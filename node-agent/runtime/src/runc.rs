@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ingot_linux::process::Pidfd;
 use ingot_linux::{packet, poll};
-use ingot_runc_api::{MESSAGE_LENGTH_MAX, Reply, Request};
+use ingot_runc_api::{MESSAGE_LENGTH_MAX, REPLY_LENGTH_MAX, Reply, Request};
 
 /// How long the helper may take; a second would do on any machine, but software emulation is slow.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -115,7 +115,7 @@ fn exchange(
     }
     // It may have answered and ended; what is not there now never comes.
     packet::set_nonblocking(socket).map_err(RuncError::Receive)?;
-    let mut bytes = vec![0; MESSAGE_LENGTH_MAX];
+    let mut bytes = vec![0; REPLY_LENGTH_MAX];
     let received = match packet::receive(socket, &mut bytes) {
         Ok(received) if received.length > 0 => received,
         Ok(_) => return Err(RuncError::Died),

@@ -130,10 +130,24 @@ pub(super) async fn complete(
     master.ok_or_else(missing)
 }
 
+/// Which of them PID 1 keeps of a container; all that there are, where nobody knows what it was.
+pub(super) fn kept(config: Option<&ContainerConfig>) -> &'static [Stream] {
+    match config {
+        None => &Stream::ALL,
+        Some(config) if config.tty => &[Stream::Terminal, Stream::Stdout],
+        Some(config) if config.stdin => &[Stream::Stdin, Stream::Stdout, Stream::Stderr],
+        Some(_) => &[Stream::Stdout, Stream::Stderr],
+    }
+}
+
 /// Has PID 1 forget them.
-pub(super) async fn forget(context: &Context, id: &str) -> Result<(), ContainerError> {
-    let forgotten = Stream::ALL.into_iter().map(async |stream| {
-        let name = pipe_name(id, stream).map_err(ContainerError::Pipes)?;
+pub(super) async fn forget(
+    context: &Context,
+    id: &str,
+    streams: &[Stream],
+) -> Result<(), ContainerError> {
+    let forgotten = streams.iter().map(async |stream| {
+        let name = pipe_name(id, *stream).map_err(ContainerError::Pipes)?;
         Ok::<_, ContainerError>(context.pid1.drop_fd(name).await?)
     });
     futures::future::try_join_all(forgotten).await.map(drop)

@@ -105,10 +105,6 @@ impl LogWriter {
         let (place, now) = Place::open(target, saved, begins)?;
         let (dropped, buffer) = (0, Vec::new());
         let mut writer = Self { checkpoint, place, spools, now, saved, dropped, buffer };
-        if now.file != saved.file {
-            // Before the first line: from here on it is counted from this file.
-            writer.save_checkpoint(now)?;
-        }
         // What was in the spools before the kill.
         writer.format(LogStream::Stdout, false);
         writer.format(LogStream::Stderr, false);
@@ -214,6 +210,10 @@ impl LogWriter {
         let taken = format::append_lines(&mut self.buffer, stream, Timestamp::now(), &bytes, end);
         if taken == 0 {
             return Ok(0);
+        }
+        if self.now.file != self.saved.file {
+            // Before the first line: from here on it is counted from this file. Many containers never write one.
+            self.save_checkpoint(self.now)?;
         }
         self.place.write_at(&self.buffer, self.now.length)?;
         self.now.length += u64::try_from(self.buffer.len()).unwrap_or(0);

@@ -257,7 +257,8 @@ impl SandboxTask {
         };
         self.record_end(&id, &ending, &message);
         self.acknowledge_when_on_disk(&id, process);
-        let released = container::release(&self.context, &id).await;
+        let config = self.find(&id).map(|live| live.container.config.clone());
+        let released = container::release(&self.context, &id, config.as_deref()).await;
         if let Err(error) = &released {
             // Its removal tries again.
             tracing::warn!(id, error = chain(error), "release ended container");
