@@ -15,6 +15,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use http::Method;
 use ingot_pki::CertificateRequest;
 use serde_json::{Value, json};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -27,8 +28,8 @@ const SOON: Duration = Duration::from_secs(5);
 const CLIENT_AGE: Duration = Duration::from_secs(10 * 60);
 /// A page of nodes, and of requests: more than one page is more than a cluster of this kind has.
 const PAGE: u32 = 500;
-/// Where configurations of CNI plugins are; with one, ways between nodes are theirs.
-const CNI: &str = "/var/lib/cni/etc";
+/// Where configurations of CNI plugins are, in a folder that is always there; with one, ways between nodes are theirs.
+const CNI: &str = "/var/lib/cni/etc/net.d";
 /// Who signs serving certificates of kubelets.
 const SIGNER: &str = "kubernetes.io/kubelet-serving";
 
@@ -197,6 +198,16 @@ impl NodesController {
     }
 }
 
+/// Whether a folder holds a configuration of CNI plugins, by the names that the pod engine reads.
+fn has_plugins(folder: &Path) -> bool {
+    let files = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    files.map(|file| file.path()).any(|path| {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        matches!(extension, Some("conf" | "conflist" | "json")) && !name.starts_with('.')
+    })
+}
+
 /// Nobody has answered it.
 fn is_open(request: &Value) -> bool {
     request["status"]["conditions"].as_array().is_none_or(Vec::is_empty)
@@ -223,7 +234,7 @@ impl Controller for NodesController {
     async fn observe(&mut self, want: &Want) -> anyhow::Result<Have> {
         let section = want.config.as_ref().and_then(|c| c.config.machine.kubernetes.as_ref());
         let cluster = self.record.borrow_and_update().clone().filter(|_| section.is_some());
-        let plugins = std::fs::read_dir(CNI).is_ok_and(|mut files| files.next().is_some());
+        let plugins = has_plugins(Path::new(CNI));
         let mut have = Have {
             cluster: cluster.clone(),
             answers: Ok(()),
@@ -321,6 +332,20 @@ mod tests {
         assert!(matches!(steps.as_slice(), [Step::Answer(_, Err(_))]), "{steps:?}");
         assert!(is_open(&request));
         assert!(!is_open(&json!({"status": {"conditions": [{"type": "Denied"}]}})));
+    }
+
+    #[test]
+    fn ways_between_nodes_are_the_plugins_only_where_one_is_configured() {
+        let node = tempfile::tempdir().unwrap();
+        let folder = node.path().join("net.d");
+        assert!(!has_plugins(&folder));
+        // The pod engine makes it on every node.
+        std::fs::create_dir(&folder).unwrap();
+        assert!(!has_plugins(&folder));
+        std::fs::write(folder.join(".10-half.conflist"), "{}").unwrap();
+        assert!(!has_plugins(&folder));
+        std::fs::write(folder.join("10-net.conflist"), "{}").unwrap();
+        assert!(has_plugins(&folder));
     }
 
     #[test]
