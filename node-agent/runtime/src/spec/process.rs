@@ -46,9 +46,9 @@ pub(super) fn build(
         },
         "rlimits": [{ "type": "RLIMIT_NOFILE", "hard": OPEN_FILES, "soft": OPEN_FILES }],
     });
-    if let Some(score) = input.config.resources.oom_score_adj {
-        process["oomScoreAdj"] = json!(score.clamp(-1000, 1000));
-    }
+    // Said also where nothing was asked for: what starts the container is the agent's child, and the kernel spares the agent.
+    let score = input.config.resources.oom_score_adj.unwrap_or(0);
+    process["oomScoreAdj"] = json!(score.clamp(-1000, 1000));
     if security.no_new_privileges {
         process["noNewPrivileges"] = Value::Bool(true);
     }

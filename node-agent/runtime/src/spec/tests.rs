@@ -182,6 +182,12 @@ fn a_container_with_everything_looks_like_this() {
 }
 
 #[test]
+fn a_container_that_asks_for_no_score_does_not_inherit_the_agents() {
+    let config = ContainerConfig { resources: Resources::default(), ..container() };
+    assert_eq!(spec(&config)["process"]["oomScoreAdj"], 0);
+}
+
+#[test]
 fn a_privileged_container_has_everything_and_nothing_hidden() {
     let spec = spec(&secured(Security { privileged: true, ..container().security }));
     for hidden in ["maskedPaths", "readonlyPaths", "seccomp"] {
