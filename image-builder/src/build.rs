@@ -385,7 +385,7 @@ impl Job<'_> {
     fn root(&self, tree: &Tree) -> Result<verity::Verity, BuildError> {
         let image = self.work.join("root.img");
         let uuid = digest::guid(&self.inputs.digest, "root");
-        make_erofs(self.tools, tree, self.recipe.root.compression, &uuid, &image)?;
+        make_erofs(self.tools, tree, self.recipe, &uuid, &image)?;
         let write = |source| BuildError::Write { what: "the hash tree", source };
         // The salt follows the content: two images share no hashes, and equal content gives an equal tree.
         let (content, _) = digest::of_file(&image).map_err(write)?;
@@ -469,7 +469,7 @@ impl Job<'_> {
 pub(crate) fn make_erofs(
     tools: &Tools,
     tree: &Tree,
-    compression: erofs::Compression,
+    recipe: &Recipe,
     uuid: &[u8; 16],
     image: &Path,
 ) -> Result<(), BuildError> {
@@ -477,6 +477,12 @@ pub(crate) fn make_erofs(
     let write = |source| BuildError::Write { what: "the root archive", source };
     let file = fs_err::File::create(&tar).map_err(write)?;
     tree.write_tar(std::io::BufWriter::new(file))?;
-    erofs::make(tools.command("mkfs.erofs")?, compression, uuid, &tar, image)?;
+    let uncompressed: Vec<&str> = tree
+        .iter()
+        .map(|(path, _)| path)
+        .filter(|path| recipe.own_programs().any(|own| own.strip_prefix('/') == Some(path)))
+        .collect();
+    let mkfs = tools.command("mkfs.erofs")?;
+    erofs::make(mkfs, recipe.root.compression, &uncompressed, uuid, &tar, image)?;
     fs_err::remove_file(&tar).map_err(write)
 }

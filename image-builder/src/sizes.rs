@@ -57,7 +57,7 @@ pub(crate) fn measure(
     for part in parts {
         let subtree = tree.part(|path, origin| part_of(path, origin) == part);
         let image = work.join("part.img");
-        make_erofs(tools, &subtree, recipe.root.compression, &[0; 16], &image)?;
+        make_erofs(tools, &subtree, recipe, &[0; 16], &image)?;
         let plain = subtree.listing()?.iter().map(|file| file.size).sum();
         let compressed = compressed(tools, &image, work).map_err(error)?;
         fs_err::remove_file(&image).map_err(error)?;

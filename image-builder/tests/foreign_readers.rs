@@ -36,7 +36,7 @@ fn root(tools: &Tools, dir: &Path) -> (PathBuf, Verity) {
     let (tar, image) = (dir.join("root.tar"), dir.join("root.img"));
     tree().write_tar(std::fs::File::create(&tar).expect("file")).expect("archive");
     let mkfs = tools.command("mkfs.erofs").expect("mkfs.erofs");
-    erofs::make(mkfs, Compression::Lz4, &[1; 16], &tar, &image).expect("image");
+    erofs::make(mkfs, Compression::Lz4, &["usr/lib/7"], &[1; 16], &tar, &image).expect("image");
     let mut file = std::fs::File::options().read(true).write(true).open(&image).expect("image");
     let verity = verity::append(&mut file, &[7; 32], &[9; 16]).expect("hash tree");
     (image, verity)
@@ -64,6 +64,13 @@ fn veritysetup_accepts_the_hash_tree_and_notices_one_changed_byte() {
     assert!(!veritysetup(&tools, &image, &verity));
 }
 
+/// What `dump.erofs` says of a file of the image.
+fn dump(tools: &Tools, image: &Path, path: &str) -> String {
+    let mut command = tools.command("dump.erofs").expect("dump.erofs");
+    let output = command.arg(format!("--path={path}")).arg(image).output();
+    String::from_utf8_lossy(&output.expect("dump.erofs runs").stdout).into_owned()
+}
+
 #[test]
 fn the_root_reads_back_with_everything_owned_by_root_and_is_equal_from_another_directory() {
     let tools = tools();
@@ -80,15 +87,18 @@ fn the_root_reads_back_with_everything_owned_by_root_and_is_equal_from_another_d
         .output()
         .expect("fsck.erofs runs");
     assert!(fsck.status.success(), "{}", String::from_utf8_lossy(&fsck.stderr));
-    let dump = tools
-        .command("dump.erofs")
-        .expect("dump.erofs")
-        .args(["--path=/usr/lib/3"])
-        .arg(&image)
-        .output();
-    let text = String::from_utf8_lossy(&dump.expect("dump.erofs runs").stdout).into_owned();
+    let text = dump(&tools, &image, "/usr/lib/3");
     assert!(
         text.contains("Uid: 0") && text.contains("Gid: 0") && text.contains("1970-01-01"),
         "{text}"
     );
+}
+
+#[test]
+fn a_file_is_compressed_unless_it_is_to_be_kept_as_it_is() {
+    let (tools, dir) = (tools(), tempfile::tempdir().expect("directory"));
+    let (image, _) = root(&tools, dir.path());
+    let (kept, other) = (dump(&tools, &image, "/usr/lib/7"), dump(&tools, &image, "/usr/lib/17"));
+    assert!(kept.contains("Compression ratio: 100.00%"), "{kept}");
+    assert!(!other.contains("Compression ratio: 100.00%"), "{other}");
 }

@@ -40,13 +40,15 @@ pub enum ErofsError {
     },
 }
 
-/// Makes `image` from the tar archive `tar`. `mkfs` is a command for `mkfs.erofs`.
+/// Makes `image` from the tar archive `tar`. `mkfs` is a command for `mkfs.erofs`. The files of `uncompressed`, paths
+/// without a slash in front, are kept as they are.
 ///
 /// # Errors
 /// [`ErofsError`].
 pub fn make(
     mut mkfs: Command,
     compression: Compression,
+    uncompressed: &[&str],
     uuid: &[u8; 16],
     tar: &Path,
     image: &Path,
@@ -68,6 +70,12 @@ pub fn make(
         Compression::Zstd => mkfs.args(["-zzstd,9", "-C65536"]),
         Compression::None => &mut mkfs,
     };
+    let hints = image.with_extension("hints");
+    if !uncompressed.is_empty() {
+        fs_err::write(&hints, uncompressed.iter().map(|path| hint(path)).collect::<String>())
+            .map_err(run)?;
+        mkfs.arg(format!("--compress-hints={}", hints.display()));
+    }
     // Ends of files are kept beside their inodes.
     mkfs.arg("-Eztailpacking").arg("--tar=f").arg(image).arg(tar);
     mkfs.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -77,9 +85,32 @@ pub fn make(
         stderr.read_to_string(&mut message).map_err(run)?;
     }
     let status = child.wait().map_err(run)?;
+    if !uncompressed.is_empty() {
+        fs_err::remove_file(&hints).map_err(run)?;
+    }
     if status.success() {
         Ok(())
     } else {
         Err(ErofsError::Failed { message: message.trim().to_owned() })
+    }
+}
+
+/// The line that has a file kept as it is: clusters of no bytes for the path that this regular expression matches.
+fn hint(path: &str) -> String {
+    let plain = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '/' | '-' | '_');
+    let path: String = path
+        .chars()
+        .map(|sign| if plain(sign) { sign.into() } else { format!("[{sign}]") })
+        .collect();
+    format!("0 ^/?{path}$\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_means_one_path_and_nothing_like_it() {
+        assert_eq!(hint("usr/bin/a-b.c"), "0 ^/?usr/bin/a-b[.]c$\n");
     }
 }
