@@ -125,8 +125,8 @@ pub struct Engine {
 
 impl Engine {
     /// Takes over what runs from before (same boot), cleans up what does not, and starts. No pod is started, stopped or
-    /// judged by the old wish before the first [`Engine::set_pods`], except that ended containers of adopted pods
-    /// restart as their records say.
+    /// judged by the old wish before the first [`Engine::set_pods`], except that ended containers of pods that run in this
+    /// boot restart as their records say.
     ///
     /// # Errors
     /// When a folder cannot be made or PID 1 does not answer; a broken record of one pod is logged and only costs that
@@ -151,13 +151,6 @@ impl Engine {
     ///
     /// `surroundings` is what the pods may ask for besides themselves.
     pub fn set_pods(&self, generation: u64, mut pods: Vec<Pod>, surroundings: Surroundings) {
-        self.context.surroundings.send_if_modified(|present| {
-            let changed = present.as_deref() != Some(&surroundings);
-            if changed {
-                *present = Some(Arc::new(surroundings));
-            }
-            changed
-        });
         // Whoever asks first is built first.
         pods.sort_by_key(|pod| std::cmp::Reverse(pod.priority()));
         let mut tasks = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
@@ -188,6 +181,14 @@ impl Engine {
                 }
             }
         }
+        // Last: a pod that waits for this knows by then whether it is still wanted.
+        self.context.surroundings.send_if_modified(|present| {
+            let changed = present.as_deref() != Some(&surroundings);
+            if changed {
+                *present = Some(Arc::new(surroundings));
+            }
+            changed
+        });
     }
 
     /// A pod's `memory.low` counts only up to what the group above has, so that one gets the sum.

@@ -158,7 +158,7 @@ impl PodTask {
         sooner(self.watch_usage());
         let is_busy = |index: usize| {
             self.live.get(index).is_some_and(|live| live.fetching.is_some())
-                || self.waits_for_data()
+                || self.waits_to_be_told()
         };
         let planned =
             lifecycle::plan(&self.record, self.want(), &self.context.boot_id, now_ms(), &is_busy);

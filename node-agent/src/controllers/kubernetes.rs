@@ -210,7 +210,9 @@ impl Controller for KubernetesController {
         let found =
             section.map_or(Ok(Ok(None)), |section| self.cluster(section)).inspect_err(|_| {
                 // The node's other pods must not wait for a cluster that cannot be; of one that runs nothing is stopped.
-                let runs = pods.iter().any(|pod| pod.namespace == NAMESPACE);
+                let runs = pods.iter().filter(|pod| pod.namespace == NAMESPACE).any(|pod| {
+                    pod.containers.iter().any(|one| one.state == ContainerState::Running)
+                });
                 if engine.is_some() && !runs && self.pods.control_plane().is_none() {
                     self.pods.set_control_plane(Vec::new());
                 }

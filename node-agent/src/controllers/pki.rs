@@ -251,6 +251,9 @@ impl Controller for Pki {
                 "the node's certificate has expired; give api.ca.key or a new api.certificate"
                     .into(),
             ),
+            Some(facts) if have.state_mounted && !facts.stored => {
+                Outcome::Waiting("the node's certificate to be stored".into(), None)
+            }
             Some(facts) => {
                 let left = facts.not_after.duration_since(have.now).unwrap_or_default();
                 let days = left.as_secs() / (24 * 60 * 60);

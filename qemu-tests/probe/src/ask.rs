@@ -5,15 +5,21 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use ingot_api::machine::v1::machine_client::MachineClient;
-use ingot_api::machine::v1::{ApplyConfigRequest, VersionRequest};
+use ingot_api::machine::v1::{ApplyConfigRequest, Stage, StatusRequest, VersionRequest};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use crate::plan::{CREDENTIALS, Service};
 
 /// Longest time one answer may take, in guest time.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest time a node may take to make a config true, in guest time.
+const APPLY_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Time between two looks at it.
+const APPLY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A service with everything its call needs already in memory.
 #[derive(Debug)]
@@ -72,18 +78,33 @@ impl Asker {
         Ok(())
     }
 
-    /// Makes this config the node's wish. Does nothing for a service that has no configs.
+    /// Makes this config the node's wish, and waits until it is true: later boots must find a certificate for the new name,
+    /// or each of them would make one. Does nothing for a service that has no configs.
     pub(crate) async fn apply(&self, config: String) -> anyhow::Result<()> {
         if !matches!(self.service, Service::Machine { .. }) {
             return Ok(());
         }
         let channel = self.endpoint.connect().await.context("connect")?;
-        let request = ApplyConfigRequest { config, ..ApplyConfigRequest::default() };
-        let reply =
-            MachineClient::new(channel).apply_config(request).await.context("ApplyConfig")?;
+        let mut machine = MachineClient::new(channel);
+        let before = machine.status(StatusRequest {}).await.context("Status")?.into_inner();
+        let request = ApplyConfigRequest { config: config.clone(), ..Default::default() };
+        let reply = machine.apply_config(request).await.context("ApplyConfig")?;
         let problems = reply.into_inner().problems;
         anyhow::ensure!(problems.is_empty(), "the config is refused: {problems:?}");
-        Ok(())
+        let start = tokio::time::Instant::now();
+        loop {
+            let now = machine.status(StatusRequest {}).await.context("Status")?.into_inner();
+            let is_named = config.contains(&format!("hostname: {}\n", now.node_name));
+            let is_certified = now.certificate_fingerprint != before.certificate_fingerprint
+                || now.node_name == before.node_name;
+            if now.stage() == Stage::Running && is_named && is_certified {
+                return Ok(());
+            }
+            if start.elapsed() > APPLY_TIMEOUT {
+                bail!("the config was not true within {} s: {now:?}", APPLY_TIMEOUT.as_secs());
+            }
+            tokio::time::sleep(APPLY_INTERVAL).await;
+        }
     }
 }
 

@@ -37,10 +37,13 @@ impl PodTask {
         self.surroundings.borrow().clone().unwrap_or_default()
     }
 
-    /// Whether a container cannot be started because nobody has told yet what the config gives to pods: for a moment after
-    /// each start of the agent.
-    pub(super) fn waits_for_data(&self) -> bool {
-        asks(&self.pod.spec) && self.surroundings.borrow().is_none()
+    /// Whether no container may be started because nobody has told yet which pods are wanted and what the config gives to
+    /// them: for a moment after each start of the agent. A pod that runs in this boot goes on meanwhile; one of an earlier
+    /// boot may be wanted no more, or not be allowed to run with the clock of this one.
+    pub(super) fn waits_to_be_told(&self) -> bool {
+        let present = self.record.sandbox.as_ref();
+        let of_this_boot = present.is_some_and(|one| one.boot_id == self.context.boot_id);
+        self.surroundings.borrow().is_none() && (asks(&self.pod.spec) || !of_this_boot)
     }
 
     /// What the sandbox is to be.
@@ -128,7 +131,7 @@ impl PodTask {
     pub(super) async fn refresh_files(&mut self) {
         // Marks it as seen.
         drop(self.surroundings.borrow_and_update().clone());
-        if self.sandbox().is_none() || self.waits_for_data() || self.record.removing {
+        if self.sandbox().is_none() || self.waits_to_be_told() || self.record.removing {
             return;
         }
         let result = match self.set_up() {
