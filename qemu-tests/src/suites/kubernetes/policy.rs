@@ -152,8 +152,10 @@ async fn node_rights(cluster: &mut Cluster) -> anyhow::Result<()> {
     let node = cluster.node().await?;
     let own = format!("node/{node}");
     for (name, verb, object, expected) in [
-        (node.as_str(), "get", own.as_str(), "yes"),
-        ("another", "get", own.as_str(), "no"),
+        (node.as_str(), "update", own.as_str(), "yes"),
+        // Each node asks for the others' networks, to set its routes.
+        ("another", "get", own.as_str(), "yes"),
+        ("another", "delete", own.as_str(), "no"),
         (node.as_str(), "list", "secrets", "no"),
         (node.as_str(), "create", "clusterrolebindings", "no"),
     ] {
@@ -162,7 +164,9 @@ async fn node_rights(cluster: &mut Cluster) -> anyhow::Result<()> {
         let said = cluster.kubectl.run(&words, "").await?.stdout;
         ensure!(said.split_whitespace().next() == Some(expected), "{name} {verb} {object}: {said}");
     }
-    Ok(())
+    let another = ["--as=system:node:another", "--as-group=system:nodes"];
+    let label = ["label", &own, "taken=over", another[0], another[1]];
+    cluster.kubectl.refused(&label, &["another", "not allowed"]).await.map(drop)
 }
 
 async fn anonymous(cluster: &mut Cluster) -> anyhow::Result<()> {
