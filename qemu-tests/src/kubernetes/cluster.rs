@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use ingot_api::machine::v1::Container;
 use ingot_api::machine::v1::container::State;
 use serde_json::json;
 
@@ -218,6 +219,15 @@ impl Cluster {
 
     /// How often a running component of the control plane was started again. An error while it does not run.
     pub async fn restarts(&self, component: &str) -> anyhow::Result<u32> {
+        Ok(self.running(component).await?.restarts)
+    }
+
+    /// Which run of a component of the control plane this is. An error while it does not run.
+    pub async fn run_of(&self, component: &str) -> anyhow::Result<String> {
+        Ok(self.running(component).await?.id)
+    }
+
+    async fn running(&self, component: &str) -> anyhow::Result<Container> {
         let pods = self.machine.api()?.pods().await?;
         let found = pods
             .iter()
@@ -227,7 +237,7 @@ impl Cluster {
         let container = container.with_context(|| format!("{component} has no container"))?;
         let state = container.state();
         ensure!(state == State::Running, "{component} is {state:?}");
-        Ok(container.restarts)
+        Ok(container.clone())
     }
 }
 

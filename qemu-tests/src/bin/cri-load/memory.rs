@@ -1,6 +1,7 @@
 //! What idle pods cost outside their own processes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,6 +13,18 @@ use crate::{Target, pods};
 const SETTLE: Duration = Duration::from_secs(20);
 /// The name of the programs that are the pods' own.
 const OWN: &str = "workload";
+
+/// What the kernel counts of its own memory, and of what only pods' programs have.
+const PARTS: &[&str] = &[
+    "SUnreclaim",
+    "SReclaimable",
+    "KernelStack",
+    "PageTables",
+    "Percpu",
+    "VmallocUsed",
+    "AnonPages",
+    "Shmem",
+];
 
 /// Memory with each number of idle pods, in KiB: of all processes but the pods' own, and all that is not available.
 pub(crate) async fn idle(target: Target, counts: &[usize]) -> anyhow::Result<serde_json::Value> {
@@ -29,6 +42,8 @@ pub(crate) async fn idle(target: Target, counts: &[usize]) -> anyhow::Result<ser
             "processes_kib": others,
             "own_processes_kib": own,
             "used_kib": used()?,
+            "charged_kib": charged()?,
+            "parts_kib": parts()?,
         }));
     }
     pods::remove(&target, sandboxes.into_iter()).await?;
@@ -66,6 +81,63 @@ fn used() -> anyhow::Result<u64> {
     let text = fs_err::read_to_string("/proc/meminfo")?;
     let get = |name: &str| field(&text, name).with_context(|| format!("no {name} in meminfo"));
     Ok(get("MemTotal:")?.saturating_sub(get("MemAvailable:")?))
+}
+
+/// What is charged to cgroups in KiB, without those of the pods' own processes and without files that can be read again.
+fn charged() -> anyhow::Result<u64> {
+    // As the first process sees them: this program may be in a namespace of cgroups.
+    let root = Path::new("/proc/1/root/sys/fs/cgroup");
+    let (mut all, mut own) = (0, 0);
+    for entry in fs_err::read_dir(root)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            all += charged_to(&entry.path())?;
+            own += charged_to_own(&entry.path())?;
+        }
+    }
+    Ok((all - own) / 1024)
+}
+
+/// Bytes charged to a cgroup and all below it.
+fn charged_to(cgroup: &Path) -> anyhow::Result<u64> {
+    let text = fs_err::read_to_string(cgroup.join("memory.stat"))?;
+    Ok(["anon ", "kernel ", "shmem "].iter().filter_map(|name| field(&text, name)).sum())
+}
+
+/// The bytes of it that are charged to cgroups with pods' own processes.
+fn charged_to_own(cgroup: &Path) -> anyhow::Result<u64> {
+    let processes = fs_err::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+    let is_own = |id: &str| {
+        std::fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name.trim() == OWN)
+    };
+    if processes.lines().next().is_some() && processes.lines().all(is_own) {
+        return charged_to(cgroup);
+    }
+    let mut own = 0;
+    for entry in fs_err::read_dir(cgroup)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            own += charged_to_own(&entry.path())?;
+        }
+    }
+    Ok(own)
+}
+
+/// Where memory that is not available goes, in KiB: what the kernel counts of itself, and its largest kinds of objects.
+fn parts() -> anyhow::Result<BTreeMap<String, u64>> {
+    let text = fs_err::read_to_string("/proc/meminfo")?;
+    let mut parts: BTreeMap<String, u64> = PARTS
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), field(&text, &format!("{name}:"))?)))
+        .collect();
+    // `name active total size ...`; the file says so itself in its second line.
+    for line in fs_err::read_to_string("/proc/slabinfo")?.lines().skip(2) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [name, _, total, size, ..] = words.as_slice() else { continue };
+        let bytes = total.parse::<u64>()?.saturating_mul(size.parse()?);
+        parts.insert(format!("objects {name}"), bytes / 1024);
+    }
+    Ok(parts)
 }
 
 /// The number after `name` at the beginning of a line.

@@ -27,7 +27,15 @@ struct Point {
     processes_kib: f64,
     own_processes_kib: f64,
     used_kib: f64,
+    /// Charged to cgroups that are not those of the pods' own processes.
+    #[serde(default)]
+    charged_kib: f64,
+    #[serde(default)]
+    parts_kib: BTreeMap<String, f64>,
 }
+
+/// Parts of the kernel's memory that are told; smaller ones are left out.
+const PARTS_MAX: usize = 16;
 
 #[derive(Deserialize)]
 struct Load {
@@ -162,8 +170,12 @@ impl Numbers {
         for (key, count) in self.counts.iter().filter(|((of, _), _)| *of == system) {
             println!("    {}: {count}", key.1);
         }
-        if load == "idle" {
-            println!("    {:?}", self.memory.get(&system));
+        for point in self.memory.get(&system).into_iter().flatten().filter(|_| load == "idle") {
+            let Point { pods, processes_kib, own_processes_kib, used_kib, charged_kib, .. } = point;
+            println!(
+                "    {pods} pods: PSS {processes_kib} KiB, of pods' own processes {own_processes_kib}, used \
+                 {used_kib}, charged to other cgroups {charged_kib}"
+            );
         }
     }
 
@@ -287,11 +299,15 @@ impl Numbers {
             if *system == System::Ingot {
                 table.at_most(256.0, "M2");
             }
-            let rest = line(|it| it.used_kib - it.processes_kib - it.own_processes_kib);
-            table.add(&format!("{name}: the kernel's share"), &[rest], "KiB");
+            let charged = line(|it| it.charged_kib);
+            let what = format!("{name}: memory of cgroups but the pods' own");
+            table.add(&what, &[charged], "KiB");
             if *system == System::Ingot {
                 table.at_most(512.0, "M2");
             }
+            let rest = line(|it| it.used_kib - it.processes_kib - it.own_processes_kib);
+            table.add(&format!("{name}: the kernel's share of all"), &[rest], "KiB");
+            table.notes.extend(parts(points).map(|part| format!("{name}: {part} KiB a pod")));
         }
         table.notes.push(
             "slopes over 0, 10, 50 and 100 pods; the kernel's share is MemTotal - MemAvailable without the PSS of all \
@@ -300,6 +316,18 @@ impl Numbers {
         );
         table
     }
+}
+
+/// The largest parts of the kernel's memory that grow with pods.
+fn parts(points: &[Point]) -> impl Iterator<Item = String> {
+    let names = points.last().into_iter().flat_map(|point| point.parts_kib.keys());
+    let line = |name: &String| {
+        let value = |it: &Point| it.parts_kib.get(name).copied().unwrap_or_default();
+        slope(&points.iter().map(|it| (it.pods, value(it))).collect::<Vec<_>>())
+    };
+    let mut parts: Vec<(f64, &String)> = names.map(|name| (line(name), name)).collect();
+    parts.sort_by(|one, other| other.0.total_cmp(&one.0));
+    parts.into_iter().take(PARTS_MAX).map(|(slope, name)| format!("{name} {slope:.1}"))
 }
 
 fn ratio(table: &mut Table, promise: &Promise, ours: f64, theirs: f64) {
