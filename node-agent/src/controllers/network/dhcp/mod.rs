@@ -2,9 +2,11 @@
 //! answer is expected, so the node listens on nothing in between. Leases are kept on tmpfs, so that a new agent goes on with
 //! them. What is said to whom is decided by the machines in [`v4`] and [`v6`].
 
+mod course;
 pub(crate) mod v4;
 pub(crate) mod v6;
 
+use self::course::Course;
 use crate::report;
 use dhcproto::{Decodable, Decoder, Encodable, Encoder};
 use ingot_linux::clock;
@@ -73,7 +75,8 @@ pub(crate) enum Action<M, L> {
 /// A version's client as a pure machine. `random` is a fresh random number wherever one is asked for; times are since boot.
 trait Protocol: Sized {
     type Message: Encodable + Decodable;
-    type Lease: Clone + PartialEq + Serialize + DeserializeOwned;
+    type Lease: course::Term + Clone + PartialEq + Serialize + DeserializeOwned;
+    type Offer;
     /// What it is called in logs.
     const NAME: &'static str;
     /// Where leases are kept while the machine runs.
@@ -89,16 +92,10 @@ trait Protocol: Sized {
     fn address(lease: &Self::Lease) -> IpAddr;
     /// Name to tell the server, from the next message on.
     fn set_hostname(&mut self, hostname: Option<String>);
-    /// When [`Protocol::timer`] wants to be called.
-    fn wake(&self) -> Duration;
-    /// Whether answers may come, so that a socket is needed.
-    fn is_listening(&self) -> bool;
-    /// The lease in use.
-    fn lease(&self) -> Option<&Self::Lease>;
-    /// The cable was plugged in again: perhaps into another network.
-    fn carrier_returned(&mut self, now: Duration);
-    /// Begins the renewal when it is time for it; nothing is sent.
-    fn due(&mut self, now: Duration);
+    /// Where it is.
+    fn course(&self) -> &Course<Self::Offer, Self::Lease>;
+    /// The same, to be changed.
+    fn course_mut(&mut self) -> &mut Course<Self::Offer, Self::Lease>;
     /// Time has come.
     fn timer(&mut self, now: Duration, random: u32) -> Vec<Action<Self::Message, Self::Lease>>;
     /// A message came.
@@ -191,14 +188,14 @@ async fn run<P: Protocol>(
     leases: Arc<watch::Sender<Leases>>,
 ) {
     let mut machine = P::new(spec.mac, load::<P>(&spec.link), clock::since_boot());
-    publish::<P>(&spec.link, machine.lease(), &leases);
+    publish::<P>(&spec.link, machine.course().lease.as_ref(), &leases);
     loop {
         match situation.wait_for(|situation| situation.carrier).await {
             Ok(situation) => machine.set_hostname(situation.hostname.clone()),
             Err(_) => return,
         }
         // While bound there is only the timer; otherwise an exchange runs on a socket of its own.
-        let result = if machine.is_listening() {
+        let result = if machine.course().is_listening() {
             exchange(&spec, &mut machine, &mut situation, &leases).await
         } else {
             rest(&mut machine, &mut situation).await;
@@ -216,14 +213,14 @@ async fn rest<P: Protocol>(machine: &mut P, situation: &mut watch::Receiver<Situ
     let gone = situation.wait_for(|situation| !situation.carrier);
     // Both arms are cancel safe.
     let lost = tokio::select! {
-        () = sleep_until(machine.wake()) => false,
+        () = sleep_until(machine.course().wake) => false,
         gone = gone => gone.is_ok(),
     };
     if lost && situation.wait_for(|situation| situation.carrier).await.is_ok() {
-        machine.carrier_returned(clock::since_boot());
+        machine.course_mut().carrier_returned(clock::since_boot());
     } else {
         // Only changes the stage: messages go out on the socket that `exchange` opens next.
-        machine.due(clock::since_boot());
+        machine.course_mut().due(clock::since_boot());
     }
 }
 
@@ -236,10 +233,10 @@ async fn exchange<P: Protocol>(
 ) -> io::Result<()> {
     let socket = open::<P>(&spec.link)?;
     let mut buffer = [0; MESSAGE_MAX];
-    while machine.is_listening() && situation.borrow_and_update().carrier {
+    while machine.course().is_listening() && situation.borrow_and_update().carrier {
         // All arms are cancel safe: a datagram is taken whole or not at all.
         let actions = tokio::select! {
-            () = sleep_until(machine.wake()) => machine.timer(clock::since_boot(), random()),
+            () = sleep_until(machine.course().wake) => machine.timer(clock::since_boot(), random()),
             received = socket.recv_from(&mut buffer) => {
                 let (length, _) = received?;
                 let bytes = buffer.get(..length).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! The DHCPv4 client as a pure machine: messages and time in, messages and leases out (RFC 2131). No clock, no socket.
 
-use super::{Leases, Protocol, name_of, pause};
+use super::course::{Course, Stage, Term};
+use super::{Leases, Protocol, name_of};
 use dhcproto::v4::{CLIENT_PORT, DhcpOption, Flags, Message, MessageType, OptionCode, SERVER_PORT};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -41,13 +42,25 @@ pub(crate) struct Lease {
     pub(crate) ends_at: Duration,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Stage {
-    Selecting,
-    Requesting { address: Ipv4Addr, server: Ipv4Addr },
-    Bound,
-    Renewing,
-    Rebinding,
+impl Term for Lease {
+    fn renew_at(&self) -> Duration {
+        self.renew_at
+    }
+
+    fn rebind_at(&self) -> Duration {
+        self.rebind_at
+    }
+
+    fn ends_at(&self) -> Duration {
+        self.ends_at
+    }
+}
+
+/// An address, and who has it to give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Offer {
+    address: Ipv4Addr,
+    server: Ipv4Addr,
 }
 
 /// What the caller is to do.
@@ -58,17 +71,13 @@ type Action = super::Action<Message, Lease>;
 pub(crate) struct Machine {
     mac: [u8; 6],
     hostname: Option<String>,
-    stage: Stage,
-    lease: Option<Lease>,
-    transaction: u32,
-    tries: u32,
-    begun: Duration,
-    wake: Duration,
+    course: Course<Offer, Lease>,
 }
 
 impl Protocol for Machine {
     type Message = Message;
     type Lease = Lease;
+    type Offer = Offer;
     const NAME: &'static str = "dhcp";
     const FOLDER: &'static str = "/run/ingot/dhcp";
     const CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), CLIENT_PORT);
@@ -83,109 +92,61 @@ impl Protocol for Machine {
     }
 
     fn new(mac: [u8; 6], old: Option<Lease>, now: Duration) -> Self {
-        let lease = old.filter(|lease| lease.ends_at > now);
-        let stage = if lease.is_some() { Stage::Bound } else { Stage::Selecting };
-        let wake = lease.as_ref().map_or(now, |lease| lease.renew_at);
-        let hostname = None;
-        Self { mac, hostname, stage, lease, transaction: 0, tries: 0, begun: now, wake }
+        Self { mac, hostname: None, course: Course::new(old, now) }
     }
 
     fn set_hostname(&mut self, hostname: Option<String>) {
         self.hostname = hostname;
     }
 
-    fn wake(&self) -> Duration {
-        self.wake
+    fn course(&self) -> &Course<Offer, Lease> {
+        &self.course
     }
 
-    fn is_listening(&self) -> bool {
-        self.stage != Stage::Bound
-    }
-
-    fn lease(&self) -> Option<&Lease> {
-        self.lease.as_ref()
-    }
-
-    fn carrier_returned(&mut self, now: Duration) {
-        if self.stage == Stage::Bound {
-            self.enter(Stage::Rebinding, now);
-        }
-        self.wake = now;
-    }
-
-    fn due(&mut self, now: Duration) {
-        let renew_at = self.lease.as_ref().map(|lease| lease.renew_at);
-        if self.stage == Stage::Bound && renew_at.is_none_or(|at| now >= at) {
-            self.enter(Stage::Renewing, now);
-            self.wake = now;
-        }
+    fn course_mut(&mut self) -> &mut Course<Offer, Lease> {
+        &mut self.course
     }
 
     fn timer(&mut self, now: Duration, random: u32) -> Vec<Action> {
-        let mut actions = Vec::new();
-        self.due(now);
-        if let Some(lease) = &self.lease {
-            if now >= lease.ends_at {
-                self.lease = None;
-                actions.push(Action::Drop);
-                self.enter(Stage::Selecting, now);
-            } else if now >= lease.rebind_at && self.stage == Stage::Renewing {
-                self.enter(Stage::Rebinding, now);
-            }
-        }
-        if matches!(self.stage, Stage::Requesting { .. }) && self.tries >= REQUESTS_MAX {
-            self.enter(Stage::Selecting, now);
-        }
-        if self.stage == Stage::Bound {
+        let ended = self.course.pass(now, REQUESTS_MAX);
+        let mut actions: Vec<Action> = ended.then_some(Action::Drop).into_iter().collect();
+        if !self.course.is_listening() {
             return actions;
         }
-        if self.tries == 0 && !matches!(self.stage, Stage::Requesting { .. }) {
-            self.transaction = random;
+        if self.course.tries == 0 && !matches!(self.course.stage, Stage::Requesting(_)) {
+            self.course.transaction = random;
         }
         actions.push(self.message(now));
-        self.tries += 1;
-        self.wake = now + pause(self.tries, (RETRY_MIN, RETRY_MAX), random);
-        let limit = self.lease.as_ref().map(|lease| match self.stage {
-            Stage::Renewing => lease.rebind_at,
-            _ => lease.ends_at,
-        });
-        if let Some(limit) = limit {
-            self.wake = self.wake.min(limit);
-        }
+        self.course.sent(now, (RETRY_MIN, RETRY_MAX), random);
         actions
     }
 
     fn received(&mut self, message: &Message, now: Duration, random: u32) -> Vec<Action> {
-        if message.xid() != self.transaction || message.chaddr() != self.mac || !self.is_listening()
-        {
+        let to_us = message.xid() == self.course.transaction && message.chaddr() == self.mac;
+        if !to_us || !self.course.is_listening() {
             return Vec::new();
         }
         let server = match message.opts().get(OptionCode::ServerIdentifier) {
             Some(DhcpOption::ServerIdentifier(server)) => *server,
             _ => return Vec::new(),
         };
-        match (message.opts().msg_type(), &self.stage) {
-            (Some(MessageType::Offer), Stage::Selecting) => {
+        match (message.opts().msg_type(), &self.course.stage) {
+            (Some(MessageType::Offer), Stage::Asking) => {
                 if !is_host(message.yiaddr()) {
                     return Vec::new();
                 }
                 let address = message.yiaddr();
-                self.enter(Stage::Requesting { address, server }, now);
+                self.course.enter(Stage::Requesting(Offer { address, server }), now);
                 self.timer(now, random)
             }
-            (Some(MessageType::Ack), stage) if *stage != Stage::Selecting => {
+            (Some(MessageType::Ack), stage) if *stage != Stage::Asking => {
                 let Some(lease) = lease(message, server, now) else { return Vec::new() };
-                self.wake = lease.renew_at;
-                self.lease = Some(lease.clone());
-                self.enter(Stage::Bound, now);
+                self.course.bind(lease.clone(), now);
                 vec![Action::Use(Box::new(lease))]
             }
-            (Some(MessageType::Nak), stage) if *stage != Stage::Selecting => {
-                let had = self.lease.take().is_some();
-                self.enter(Stage::Selecting, now);
+            (Some(MessageType::Nak), stage) if *stage != Stage::Asking => {
                 // Not at once: a server that refuses everything must not be asked in a loop.
-                self.wake = now + RETRY_MIN;
-                if had { vec![Action::Drop] } else { Vec::new() }
+                if self.course.begin_anew(now, RETRY_MIN) { vec![Action::Drop] } else { Vec::new() }
             }
             _ => Vec::new(),
         }
@@ -193,17 +154,11 @@ impl Protocol for Machine {
 }
 
 impl Machine {
-    fn enter(&mut self, stage: Stage, now: Duration) {
-        self.stage = stage;
-        self.tries = 0;
-        self.begun = now;
-    }
-
     fn message(&self, now: Duration) -> Action {
         let mut message = Message::default();
-        let seconds = now.saturating_sub(self.begun).as_secs();
+        let seconds = now.saturating_sub(self.course.begun).as_secs();
         message
-            .set_xid(self.transaction)
+            .set_xid(self.course.transaction)
             .set_secs(u16::try_from(seconds).unwrap_or(u16::MAX))
             .set_chaddr(&self.mac);
         let mut client_id = vec![1];
@@ -224,17 +179,17 @@ impl Machine {
         if let Some(hostname) = &self.hostname {
             options.insert(DhcpOption::Hostname(hostname.clone()));
         }
-        let kind = match &self.stage {
-            Stage::Selecting => MessageType::Discover,
+        let kind = match &self.course.stage {
+            Stage::Asking => MessageType::Discover,
             _ => MessageType::Request,
         };
         options.insert(DhcpOption::MessageType(kind));
-        if let Stage::Requesting { address, server } = &self.stage {
+        if let Stage::Requesting(Offer { address, server }) = &self.course.stage {
             options.insert(DhcpOption::RequestedIpAddress(*address));
             options.insert(DhcpOption::ServerIdentifier(*server));
         }
         let mut to = Ipv4Addr::BROADCAST;
-        match (&self.stage, &self.lease) {
+        match (&self.course.stage, &self.course.lease) {
             (Stage::Renewing, Some(lease)) => {
                 message.set_ciaddr(lease.address);
                 to = lease.server;

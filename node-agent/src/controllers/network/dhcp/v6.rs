@@ -3,7 +3,8 @@
 //!
 //! Left out: relays, authentication, reconfiguration, prefixes for others, and declining an address that the kernel finds taken.
 
-use super::{Leases, Protocol, name_of, pause};
+use super::course::{Course, Stage, Term};
+use super::{Leases, Protocol, name_of};
 use dhcproto::v6::{
     CLIENT_PORT, DhcpOption, DhcpOptions, IAAddr, IANA, Message, MessageType, NtpSuboption, ORO,
     OptionCode, SERVER_PORT, Status,
@@ -47,18 +48,23 @@ pub(crate) struct Lease {
     pub(crate) ends_at: Duration,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Stage {
-    Soliciting,
-    Requesting(Offer),
-    Bound,
-    Renewing,
-    Rebinding,
+impl Term for Lease {
+    fn renew_at(&self) -> Duration {
+        self.renew_at
+    }
+
+    fn rebind_at(&self) -> Duration {
+        self.rebind_at
+    }
+
+    fn ends_at(&self) -> Duration {
+        self.ends_at
+    }
 }
 
 /// An address, and who has it to give.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Offer {
+pub(crate) struct Offer {
     address: Ipv6Addr,
     server: Vec<u8>,
     preference: u8,
@@ -71,19 +77,13 @@ type Action = super::Action<Message, Lease>;
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
     mac: [u8; 6],
-    stage: Stage,
-    /// The best that was heard until the first pause is over.
-    offer: Option<Offer>,
-    lease: Option<Lease>,
-    transaction: u32,
-    tries: u32,
-    begun: Duration,
-    wake: Duration,
+    course: Course<Offer, Lease>,
 }
 
 impl Protocol for Machine {
     type Message = Message;
     type Lease = Lease;
+    type Offer = Offer;
     const NAME: &'static str = "dhcp6";
     const FOLDER: &'static str = "/run/ingot/dhcp6";
     const CLIENT: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), CLIENT_PORT);
@@ -98,77 +98,36 @@ impl Protocol for Machine {
     }
 
     fn new(mac: [u8; 6], old: Option<Lease>, now: Duration) -> Self {
-        let lease = old.filter(|lease| lease.ends_at > now);
-        let stage = if lease.is_some() { Stage::Bound } else { Stage::Soliciting };
-        let wake = lease.as_ref().map_or(now, |lease| lease.renew_at);
-        Self { mac, stage, offer: None, lease, transaction: 0, tries: 0, begun: now, wake }
+        Self { mac, course: Course::new(old, now) }
     }
 
     /// DHCPv6 tells names by another option (RFC 4704), which is for servers that keep a DNS zone.
     fn set_hostname(&mut self, _: Option<String>) {}
 
-    fn wake(&self) -> Duration {
-        self.wake
+    fn course(&self) -> &Course<Offer, Lease> {
+        &self.course
     }
 
-    fn is_listening(&self) -> bool {
-        self.stage != Stage::Bound
-    }
-
-    fn lease(&self) -> Option<&Lease> {
-        self.lease.as_ref()
-    }
-
-    fn carrier_returned(&mut self, now: Duration) {
-        if self.stage == Stage::Bound {
-            self.enter(Stage::Rebinding, now);
-        }
-        self.wake = now;
-    }
-
-    fn due(&mut self, now: Duration) {
-        let renew_at = self.lease.as_ref().map(|lease| lease.renew_at);
-        if self.stage == Stage::Bound && renew_at.is_none_or(|at| now >= at) {
-            self.enter(Stage::Renewing, now);
-            self.wake = now;
-        }
+    fn course_mut(&mut self) -> &mut Course<Offer, Lease> {
+        &mut self.course
     }
 
     fn timer(&mut self, now: Duration, random: u32) -> Vec<Action> {
-        let mut actions = Vec::new();
-        self.due(now);
-        if let Some(lease) = &self.lease {
-            if now >= lease.ends_at {
-                self.lease = None;
-                actions.push(Action::Drop);
-                self.enter(Stage::Soliciting, now);
-            } else if now >= lease.rebind_at && self.stage == Stage::Renewing {
-                self.enter(Stage::Rebinding, now);
-            }
+        let ended = self.course.pass(now, REQUESTS_MAX);
+        let mut actions: Vec<Action> = ended.then_some(Action::Drop).into_iter().collect();
+        // The best that was heard until the first pause was over.
+        if let (Stage::Asking, Some(offer)) = (&self.course.stage, self.course.heard.take()) {
+            self.course.enter(Stage::Requesting(offer), now);
         }
-        if matches!(self.stage, Stage::Requesting(_)) && self.tries >= REQUESTS_MAX {
-            self.enter(Stage::Soliciting, now);
-        }
-        if let (Stage::Soliciting, Some(offer)) = (&self.stage, self.offer.take()) {
-            self.enter(Stage::Requesting(offer), now);
-        }
-        if self.stage == Stage::Bound {
+        if !self.course.is_listening() {
             return actions;
         }
-        if self.tries == 0 {
-            self.transaction = random & 0x00ff_ffff;
+        if self.course.tries == 0 {
+            self.course.transaction = random & 0x00ff_ffff;
         }
         actions.push(Action::Send(Box::new(self.message(now)), SERVERS.into()));
-        self.tries += 1;
-        let asks = matches!(self.stage, Stage::Soliciting | Stage::Requesting(_));
-        self.wake = now + pause(self.tries, if asks { ASK } else { RENEW }, random);
-        let limit = self.lease.as_ref().map(|lease| match self.stage {
-            Stage::Renewing => lease.rebind_at,
-            _ => lease.ends_at,
-        });
-        if let Some(limit) = limit {
-            self.wake = self.wake.min(limit);
-        }
+        let asks = matches!(self.course.stage, Stage::Asking | Stage::Requesting(_));
+        self.course.sent(now, if asks { ASK } else { RENEW }, random);
         actions
     }
 
@@ -178,14 +137,12 @@ impl Protocol for Machine {
             return Vec::new();
         };
         let to_us = options.get(OptionCode::ClientId) == Some(&DhcpOption::ClientId(self.duid()));
-        if !to_us || message.xid_num() != self.transaction || !self.is_listening() {
+        if !to_us || message.xid_num() != self.course.transaction || !self.course.is_listening() {
             return Vec::new();
         }
-        match (message.msg_type(), &self.stage) {
-            (MessageType::Advertise, Stage::Soliciting) => {
-                self.offered(options, server, now, random)
-            }
-            (MessageType::Reply, stage) if *stage != Stage::Soliciting => {
+        match (message.msg_type(), &self.course.stage) {
+            (MessageType::Advertise, Stage::Asking) => self.offered(options, server, now, random),
+            (MessageType::Reply, stage) if *stage != Stage::Asking => {
                 self.answered(options, server, now)
             }
             _ => Vec::new(),
@@ -194,13 +151,6 @@ impl Protocol for Machine {
 }
 
 impl Machine {
-    fn enter(&mut self, stage: Stage, now: Duration) {
-        self.stage = stage;
-        self.offer = None;
-        self.tries = 0;
-        self.begun = now;
-    }
-
     /// DUID-LL: stays the same as long as the card does.
     fn duid(&self) -> Vec<u8> {
         [&[0, 3, 0, 1], &self.mac[..]].concat()
@@ -213,7 +163,7 @@ impl Machine {
     }
 
     fn message(&self, now: Duration) -> Message {
-        let (kind, server, address) = match (&self.stage, &self.lease) {
+        let (kind, server, address) = match (&self.course.stage, &self.course.lease) {
             (Stage::Requesting(offer), _) => {
                 (MessageType::Request, Some(&offer.server), Some(offer.address))
             }
@@ -224,14 +174,14 @@ impl Machine {
             _ => (MessageType::Solicit, None, None),
         };
         let mut message = Message::new_with_id(kind, [0; 3]);
-        message.set_xid_num(self.transaction);
+        message.set_xid_num(self.course.transaction);
         let options = message.opts_mut();
         options.insert(DhcpOption::ClientId(self.duid()));
         if let Some(server) = server {
             options.insert(DhcpOption::ServerId(server.clone()));
         }
         // In hundredths of a second.
-        let elapsed = now.saturating_sub(self.begun).as_millis() / 10;
+        let elapsed = now.saturating_sub(self.course.begun).as_millis() / 10;
         options.insert(DhcpOption::ElapsedTime(u16::try_from(elapsed).unwrap_or(u16::MAX)));
         options.insert(DhcpOption::ORO(ORO {
             opts: vec![
@@ -265,12 +215,12 @@ impl Machine {
             _ => 0,
         };
         let offer = Offer { address: address.addr, server: server.to_vec(), preference };
-        if preference == PREFERENCE_MAX || self.tries > 1 {
-            self.enter(Stage::Requesting(offer), now);
+        if preference == PREFERENCE_MAX || self.course.tries > 1 {
+            self.course.enter(Stage::Requesting(offer), now);
             return self.timer(now, random);
         }
-        if self.offer.as_ref().is_none_or(|best| best.preference < preference) {
-            self.offer = Some(offer);
+        if self.course.heard.as_ref().is_none_or(|best| best.preference < preference) {
+            self.course.heard = Some(offer);
         }
         Vec::new()
     }
@@ -279,25 +229,24 @@ impl Machine {
         match self.given(options) {
             Ok(_) => {
                 let Some(lease) = self.lease_of(options, server, now) else { return Vec::new() };
-                self.wake = lease.renew_at;
-                self.lease = Some(lease.clone());
-                self.enter(Stage::Bound, now);
+                self.course.bind(lease.clone(), now);
                 vec![Action::Use(Box::new(lease))]
             }
             // A server that was started anew may give us the address once more; meanwhile it stays.
-            Err(Refusal::Unknown) if self.lease.is_some() => {
-                let address = self.lease.as_ref().map(|lease| lease.address);
+            Err(Refusal::Unknown) if self.course.lease.is_some() => {
+                let address = self.course.lease.as_ref().map(|lease| lease.address);
                 let address = address.unwrap_or(Ipv6Addr::UNSPECIFIED);
                 let offer = Offer { address, server: server.to_vec(), preference: 0 };
-                self.enter(Stage::Requesting(offer), now);
-                self.wake = now + REFUSED;
+                self.course.enter(Stage::Requesting(offer), now);
+                self.course.wake = now + REFUSED;
                 Vec::new()
             }
             Err(Refusal::Unknown | Refusal::Gone) => {
-                let had = self.lease.take().is_some();
-                self.enter(Stage::Soliciting, now);
-                self.wake = now + REFUSED;
-                if had { vec![Action::Drop] } else { Vec::new() }
+                if self.course.begin_anew(now, REFUSED) {
+                    vec![Action::Drop]
+                } else {
+                    Vec::new()
+                }
             }
             Err(Refusal::Nonsense) => Vec::new(),
         }

@@ -46,11 +46,11 @@ fn bound() -> Machine {
 #[test]
 fn a_lease_is_discovered_requested_and_used() {
     let machine = bound();
-    let lease = machine.lease().unwrap();
+    let lease = machine.course.lease.as_ref().unwrap();
     assert_eq!((lease.prefix, lease.routers.as_slice()), (24, [SERVER].as_slice()));
     assert_eq!((lease.renew_at, lease.ends_at), (seconds(500), seconds(1000)));
-    assert!(!machine.is_listening(), "no socket is open while nothing is expected");
-    assert_eq!(machine.wake(), seconds(500));
+    assert!(!machine.course.is_listening(), "no socket is open while nothing is expected");
+    assert_eq!(machine.course.wake, seconds(500));
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_renewed_lease_counts_from_then() {
     let actions = machine.timer(seconds(500), 1);
     let ack = answer(sent(&actions).0, MessageType::Ack, 1000);
     machine.received(&ack, seconds(501), 1);
-    assert_eq!(machine.lease().unwrap().ends_at, seconds(1501));
+    assert_eq!(machine.course.lease.as_ref().unwrap().ends_at, seconds(1501));
 }
 
 #[test]
@@ -81,16 +81,16 @@ fn a_refused_renewal_drops_the_lease_and_asks_again_later() {
     let actions = machine.timer(seconds(500), 1);
     let nak = answer(sent(&actions).0, MessageType::Nak, 0);
     assert_eq!(machine.received(&nak, seconds(501), 1), [Action::Drop]);
-    assert_eq!(machine.wake(), seconds(502));
+    assert_eq!(machine.course.wake, seconds(502));
 }
 
 #[test]
 fn a_new_agent_goes_on_with_the_lease_of_the_old_one() {
-    let lease = bound().lease().cloned();
+    let lease = bound().course.lease;
     let machine = Machine::new(MAC, lease.clone(), seconds(100));
-    assert!(!machine.is_listening());
-    assert_eq!(machine.lease(), lease.as_ref());
-    assert!(Machine::new(MAC, lease, seconds(1000)).lease().is_none());
+    assert!(!machine.course.is_listening());
+    assert_eq!(machine.course.lease, lease);
+    assert!(Machine::new(MAC, lease, seconds(1000)).course.lease.is_none());
 }
 
 #[test]
@@ -113,10 +113,10 @@ fn a_server_that_never_acknowledges_is_given_up() {
     machine.received(&offer, seconds(0), 1);
     let mut now = seconds(0);
     for _ in 0..REQUESTS_MAX {
-        now = machine.wake();
+        now = machine.course.wake;
         machine.timer(now, 1);
     }
-    assert_eq!(machine.stage, Stage::Selecting, "after {now:?}");
+    assert_eq!(machine.course.stage, Stage::Asking, "after {now:?}");
 }
 
 #[test]
@@ -140,8 +140,8 @@ proptest! {
         let mut last: Option<Message> = None;
         for (event, random) in events {
             let actions = match event {
-                0 => { now = now.max(machine.wake()); machine.timer(now, random) }
-                1 => { machine.carrier_returned(now); Vec::new() }
+                0 => { now = now.max(machine.course.wake); machine.timer(now, random) }
+                1 => { machine.course.carrier_returned(now); Vec::new() }
                 kind => {
                     let kind = [MessageType::Offer, MessageType::Ack, MessageType::Nak][usize::from(kind) - 2];
                     match &last {
@@ -153,11 +153,11 @@ proptest! {
             for action in actions {
                 if let Action::Send(message, _) = action {
                     last = Some(*message);
-                    prop_assert!(machine.wake() > now);
+                    prop_assert!(machine.course.wake > now);
                 }
             }
             if event == 0 {
-                prop_assert!(machine.lease().is_none_or(|lease| lease.ends_at > now));
+                prop_assert!(machine.course.lease.as_ref().is_none_or(|lease| lease.ends_at > now));
             }
         }
     }

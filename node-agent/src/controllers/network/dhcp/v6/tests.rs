@@ -58,7 +58,7 @@ fn bound() -> Machine {
     assert_eq!(solicit.msg_type(), MessageType::Solicit);
     let offer = answer(&solicit, MessageType::Advertise, Ok(1000));
     assert_eq!(machine.received(&offer, seconds(0), 8), [], "a better one may come");
-    let request = sent(&machine.timer(machine.wake(), 9));
+    let request = sent(&machine.timer(machine.course.wake, 9));
     assert_eq!(request.msg_type(), MessageType::Request);
     assert_eq!(
         request.opts().get(OptionCode::ServerId),
@@ -72,12 +72,12 @@ fn bound() -> Machine {
 #[test]
 fn a_lease_is_solicited_requested_and_used() {
     let machine = bound();
-    let lease = machine.lease().unwrap();
+    let lease = machine.course.lease.as_ref().unwrap();
     assert_eq!(lease.dns, [DNS], "the server's own loopback is nobody's name server");
     assert_eq!(lease.search, ["home.arpa"]);
     assert_eq!((lease.renew_at, lease.rebind_at), (seconds(501), seconds(801)));
-    assert_eq!((lease.ends_at, machine.wake()), (seconds(1001), seconds(501)));
-    assert!(!machine.is_listening(), "no socket is open while nothing is expected");
+    assert_eq!((lease.ends_at, machine.course.wake), (seconds(1001), seconds(501)));
+    assert!(!machine.course.is_listening(), "no socket is open while nothing is expected");
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn the_server_that_is_preferred_is_asked_and_at_once_when_it_wants_to_be() {
     better.opts_mut().insert(DhcpOption::Preference(10));
     machine.received(&answer(&solicit, MessageType::Advertise, Ok(1000)), seconds(0), 8);
     machine.received(&better, seconds(0), 8);
-    let request = sent(&machine.timer(machine.wake(), 9));
+    let request = sent(&machine.timer(machine.course.wake, 9));
     let server = request.opts().get(OptionCode::ServerId);
     assert_eq!(server, Some(&DhcpOption::ServerId(vec![9])));
 
@@ -130,8 +130,8 @@ fn a_server_that_forgot_is_asked_for_the_same_address_while_it_stays() {
     let renew = sent(&machine.timer(seconds(501), 1));
     let unknown = answer(&renew, MessageType::Reply, Err(Status::NoBinding));
     assert_eq!(machine.received(&unknown, seconds(501), 2), []);
-    assert!(machine.lease().is_some() && machine.wake() > seconds(501));
-    let request = sent(&machine.timer(machine.wake(), 3));
+    assert!(machine.course.lease.is_some() && machine.course.wake > seconds(501));
+    let request = sent(&machine.timer(machine.course.wake, 3));
     assert_eq!(request.msg_type(), MessageType::Request);
     let given = answer(&request, MessageType::Reply, Ok(1000));
     assert!(matches!(&machine.received(&given, seconds(504), 4)[..], [Action::Use(_)]));
@@ -145,15 +145,15 @@ fn an_address_that_is_taken_back_is_dropped() {
         let actions =
             machine.received(&answer(&renew, MessageType::Reply, refusal), seconds(501), 2);
         assert_eq!(actions, [Action::Drop]);
-        assert_eq!(sent(&machine.timer(machine.wake(), 3)).msg_type(), MessageType::Solicit);
+        assert_eq!(sent(&machine.timer(machine.course.wake, 3)).msg_type(), MessageType::Solicit);
     }
 }
 
 #[test]
 fn another_cable_asks_everybody_about_the_address() {
     let mut machine = bound();
-    machine.carrier_returned(seconds(20));
-    let rebind = sent(&machine.timer(machine.wake(), 1));
+    machine.course.carrier_returned(seconds(20));
+    let rebind = sent(&machine.timer(machine.course.wake, 1));
     assert_eq!(rebind.msg_type(), MessageType::Rebind);
 }
 
@@ -171,16 +171,16 @@ fn what_is_not_for_us_is_not_heard() {
     stranger.opts_mut().insert(DhcpOption::ClientId(vec![1]));
     for message in [other, nobody, stranger, answer(&solicit, MessageType::Reply, Ok(1000))] {
         assert_eq!(machine.received(&message, seconds(0), 8), []);
-        assert_eq!(machine.offer, None);
+        assert_eq!(machine.course.heard, None);
     }
 }
 
 #[test]
 fn a_lease_of_an_earlier_agent_is_gone_on_with() {
-    let lease = bound().lease().unwrap().clone();
+    let lease = bound().course.lease.unwrap();
     let machine = Machine::new(MAC, Some(lease.clone()), seconds(30));
-    assert_eq!((machine.lease(), machine.wake()), (Some(&lease), seconds(501)));
-    assert_eq!(Machine::new(MAC, Some(lease), seconds(1001)).lease(), None);
+    assert_eq!((machine.course.lease.as_ref(), machine.course.wake), (Some(&lease), seconds(501)));
+    assert_eq!(Machine::new(MAC, Some(lease), seconds(1001)).course.lease, None);
 }
 
 proptest! {
@@ -197,8 +197,8 @@ proptest! {
                 _ => Ok(random % 5000),
             };
             let actions = match event {
-                0 | 1 => { now = now.max(machine.wake()); machine.timer(now, random) }
-                2 => { machine.carrier_returned(now); Vec::new() }
+                0 | 1 => { now = now.max(machine.course.wake); machine.timer(now, random) }
+                2 => { machine.course.carrier_returned(now); Vec::new() }
                 kind => {
                     let kind = if kind < 5 { MessageType::Reply } else { MessageType::Advertise };
                     match &last {
@@ -210,11 +210,11 @@ proptest! {
             for action in actions {
                 if let Action::Send(message, _) = action {
                     last = Some(*message);
-                    prop_assert!(machine.wake() > now);
+                    prop_assert!(machine.course.wake > now);
                 }
             }
             if event < 2 {
-                prop_assert!(machine.lease().is_none_or(|lease| lease.ends_at > now));
+                prop_assert!(machine.course.lease.as_ref().is_none_or(|lease| lease.ends_at > now));
             }
         }
     }
