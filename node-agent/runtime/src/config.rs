@@ -4,6 +4,10 @@
 //!
 //! Plain data that is written to disk in records. No I/O, no defaults of Kubernetes: those belong to the caller.
 
+mod resources;
+
+pub use resources::Resources;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -260,35 +264,6 @@ pub struct Device {
     pub container_path: PathBuf,
     /// Some of `r`, `w`, `m`.
     pub permissions: String,
-}
-
-/// Limits, in the kernel's own terms. `None` and 0: not given, nothing is written.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Resources {
-    /// Length of the period of the CPU limit in microseconds.
-    pub cpu_period_us: Option<u64>,
-    /// CPU time in a period in microseconds; negative: no limit.
-    pub cpu_quota_us: Option<i64>,
-    /// Relative weight, 1024 for one CPU (cgroup v1 scale, as the CRI has it).
-    pub cpu_shares: Option<u64>,
-    /// CPUs it may use, as `0-2,7`; empty: all.
-    pub cpuset_cpus: String,
-    /// Memory nodes it may use; empty: all.
-    pub cpuset_mems: String,
-    /// `memory.max` in bytes.
-    pub memory_limit_bytes: Option<u64>,
-    /// `memory.low` in bytes: what is not taken from it while others have more than theirs.
-    pub memory_low_bytes: Option<u64>,
-    /// Memory and swap together in bytes; equal to the memory limit: no swap.
-    pub memory_swap_limit_bytes: Option<i64>,
-    /// -1000 to 1000, more is killed earlier.
-    pub oom_score_adj: Option<i32>,
-    /// `pids.max`.
-    pub pids_limit: Option<u64>,
-    /// Page size (`2MB`, `1GB`) and bytes.
-    pub hugepage_limits: BTreeMap<String, u64>,
-    /// cgroup v2 files written as they are, after everything else.
-    pub unified: BTreeMap<String, String>,
 }
 
 /// Rights.

@@ -199,7 +199,7 @@ impl SandboxTask {
                 let _ = reply.send(self.update_container(&id, &resources));
             }
             Command::Update { resources, reply } => {
-                let _ = reply.send(self.update(*resources));
+                let _ = reply.send(self.update(&resources));
             }
             Command::Stop { reply } => {
                 self.stoppers.push(reply);

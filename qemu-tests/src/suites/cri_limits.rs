@@ -348,6 +348,39 @@ async fn of_pods(machine: &mut Machine, report: &Report, cri: &mut Cri) {
             })
             .await;
     }
+    let name = "half of a limit that is given to a running pod leaves the other half";
+    report.check(name, machine, async |_| half_of_a_pods_limit(cri).await).await;
+}
+
+async fn half_of_a_pods_limit(cri: &mut Cri) -> anyhow::Result<()> {
+    let cpu = |period, quota| v1::LinuxContainerResources {
+        cpu_period: period,
+        cpu_quota: quota,
+        ..Default::default()
+    };
+    let mut config = cri::sandbox("pod-half");
+    config.linux.get_or_insert_default().resources = Some(cpu(100_000, 20_000));
+    let sandbox = cri.run_sandbox(&config).await?;
+    let mut container = cri::container("look", BUSYBOX, WAIT);
+    container.mounts.push(v1::Mount {
+        host_path: "/sys/fs/cgroup".into(),
+        container_path: "/node".into(),
+        readonly: true,
+        ..Default::default()
+    });
+    let id = cri.create(&sandbox, &container, &config).await?;
+    cri.start(&id).await?;
+    let request = v1::UpdatePodSandboxResourcesRequest {
+        pod_sandbox_id: sandbox.clone(),
+        resources: Some(cpu(50_000, 0)),
+        ..Default::default()
+    };
+    let call = cri.runtime.update_pod_sandbox_resources(request).await;
+    call.context("UpdatePodSandboxResources")?;
+    let look = format!("cat /node/*/{sandbox}/cpu.max");
+    let text = cri.exec(&id, &["sh", "-c", &look]).await?;
+    ensure!(text.trim() == "20000 50000", "the pod's cpu.max is {text:?}");
+    cri.remove_sandbox(&sandbox).await
 }
 
 /// A container with a shell in it that waits.

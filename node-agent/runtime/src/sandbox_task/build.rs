@@ -91,14 +91,15 @@ impl SandboxTask {
     }
 
     /// Changes the limits of the pod where the runtime has set them; otherwise only remembers what the caller set.
-    pub(super) fn update(&mut self, resources: Resources) -> Result<(), CallError> {
+    pub(super) fn update(&mut self, resources: &Resources) -> Result<(), CallError> {
         if !self.sandbox.is_ready() {
             return Err(CallError::WrongState("the sandbox is stopped".to_owned()));
         }
         let (id, config) = (&self.sandbox.id, &self.sandbox.config);
-        sandbox::update(&self.context, id, config, &resources)
+        let whole = self.sandbox.resources.whole(resources);
+        sandbox::update(&self.context, id, config, &whole)
             .map_err(|e| CallError::failed("change the limits", &e))?;
-        self.sandbox.resources = resources;
+        self.sandbox.resources = self.sandbox.resources.merged(resources);
         if let Err(error) = self.records.save(&self.sandbox) {
             tracing::error!(error = chain(&error), "save sandbox record");
         }

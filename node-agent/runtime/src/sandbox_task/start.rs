@@ -227,10 +227,10 @@ impl SandboxTask {
         if live.container.process().is_none() {
             return Err(CallError::WrongState(format!("container {id} has ended")));
         }
-        let whole = with_other_halves(&live.container.resources, resources);
+        let whole = live.container.resources.whole(resources);
         container::update(&context, &id, &whole)
             .map_err(|e| CallError::failed("change the limits of the container", &e))?;
-        let merged = merged(&live.container.resources, resources);
+        let merged = live.container.resources.merged(resources);
         live.change(|c| c.resources = merged);
         let container = live.container.clone();
         if let Err(error) = self.records.save_container(&container) {
@@ -250,84 +250,5 @@ fn names(image: &Image, wanted: &str) -> ImageNames {
         id: image.id.clone(),
         name: first(&image.repo_tags, wanted),
         reference: first(&image.repo_digests, &image.id),
-    }
-}
-
-/// The kernel takes a CPU quota only together with its period, and what is left for swap follows from two limits: who changes one
-/// half means the other to stay.
-fn with_other_halves(before: &Resources, change: &Resources) -> Resources {
-    let mut whole = change.clone();
-    if change.cpu_quota_us.is_some() || change.cpu_period_us.is_some() {
-        whole.cpu_quota_us = change.cpu_quota_us.or(before.cpu_quota_us);
-        whole.cpu_period_us = change.cpu_period_us.or(before.cpu_period_us);
-    }
-    if change.memory_limit_bytes.is_some() || change.memory_swap_limit_bytes.is_some() {
-        whole.memory_limit_bytes = change.memory_limit_bytes.or(before.memory_limit_bytes);
-        whole.memory_swap_limit_bytes =
-            change.memory_swap_limit_bytes.or(before.memory_swap_limit_bytes);
-    }
-    whole
-}
-
-/// What is not given stays as it was.
-fn merged(before: &Resources, change: &Resources) -> Resources {
-    let text = |before: &String, change: &String| {
-        if change.is_empty() { before.clone() } else { change.clone() }
-    };
-    let mut merged = Resources {
-        cpu_period_us: change.cpu_period_us.or(before.cpu_period_us),
-        cpu_quota_us: change.cpu_quota_us.or(before.cpu_quota_us),
-        cpu_shares: change.cpu_shares.or(before.cpu_shares),
-        cpuset_cpus: text(&before.cpuset_cpus, &change.cpuset_cpus),
-        cpuset_mems: text(&before.cpuset_mems, &change.cpuset_mems),
-        memory_limit_bytes: change.memory_limit_bytes.or(before.memory_limit_bytes),
-        memory_low_bytes: change.memory_low_bytes.or(before.memory_low_bytes),
-        memory_swap_limit_bytes: change.memory_swap_limit_bytes.or(before.memory_swap_limit_bytes),
-        // The score of a process that runs is not changed by the CRI.
-        oom_score_adj: before.oom_score_adj,
-        pids_limit: change.pids_limit.or(before.pids_limit),
-        hugepage_limits: before.hugepage_limits.clone(),
-        unified: before.unified.clone(),
-    };
-    merged.hugepage_limits.extend(change.hugepage_limits.clone());
-    merged.unified.extend(change.unified.clone());
-    merged
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_limit_that_is_not_given_stays_as_it_was() {
-        let before = Resources {
-            cpu_quota_us: Some(10),
-            memory_limit_bytes: Some(1 << 20),
-            ..Resources::default()
-        };
-        let change = Resources { memory_limit_bytes: Some(2 << 20), ..Resources::default() };
-        let after = merged(&before, &change);
-        assert_eq!(after.cpu_quota_us, Some(10));
-        assert_eq!(after.memory_limit_bytes, Some(2 << 20));
-    }
-
-    #[test]
-    fn who_changes_half_of_a_setting_keeps_the_other_half_and_touches_no_other_setting() {
-        let before = Resources {
-            cpu_quota_us: Some(20_000),
-            cpu_period_us: Some(100_000),
-            memory_limit_bytes: Some(64 << 20),
-            memory_swap_limit_bytes: Some(96 << 20),
-            ..Resources::default()
-        };
-        let period = Resources { cpu_period_us: Some(50_000), ..Resources::default() };
-        let whole = with_other_halves(&before, &period);
-        assert_eq!((whole.cpu_quota_us, whole.cpu_period_us), (Some(20_000), Some(50_000)));
-        assert_eq!(whole.memory_limit_bytes, None);
-        let memory = Resources { memory_limit_bytes: Some(80 << 20), ..Resources::default() };
-        let whole = with_other_halves(&before, &memory);
-        assert_eq!(whole.memory_limit_bytes, Some(80 << 20));
-        assert_eq!(whole.memory_swap_limit_bytes, Some(96 << 20));
-        assert_eq!(whole.cpu_quota_us, None);
     }
 }
