@@ -36,7 +36,8 @@ spec:
   replicas: {{ .Values.replicas }}
   selector: {matchLabels: {app: {{ .Release.Name }}}}
   template:
-    metadata: {labels: {{- include "labels" . | nindent 8 }}}
+    metadata:
+      labels: {{- include "labels" . | nindent 8 }}
     spec:
       terminationGracePeriodSeconds: 1
       containers:
