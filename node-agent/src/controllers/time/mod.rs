@@ -75,10 +75,21 @@ fn floor_of(built_at: Option<&str>) -> SystemTime {
 /// 2026-01-01: no release of Ingot is older.
 const FLOOR_SECONDS: u64 = 1_767_225_600;
 
+/// Whether the machine was started, as its clock says, when the clock could not go further back: then it has no time of its own, and a
+/// former agent may have set it to [`floor`].
+fn is_lost(now: SystemTime, since_boot: Duration) -> bool {
+    now.checked_sub(since_boot).is_none_or(|started| started < floor() + LOST_WITHIN)
+}
+
+/// How long after a start the clock is set to [`floor`] at the latest.
+const LOST_WITHIN: Duration = Duration::from_secs(300);
+
 impl Time {
-    /// Publishes `state.observed.time_synchronized`.
+    /// Publishes `state.observed.time_synchronized` and `clock_lost`.
     pub(crate) fn new(state: State) -> Self {
         let observed = state.observed.subscribe();
+        let lost = is_lost(SystemTime::now(), clock::since_boot());
+        state.observed.set(|seen| &mut seen.clock_lost, lost);
         Self { state, observed, synchronized: false, last: None, asked: None }
     }
 
@@ -223,5 +234,16 @@ mod tests {
             assert_eq!(floor_of(built_at), at(FLOOR_SECONDS));
         }
         assert_eq!(floor_of(Some("1800000000")), at(1_800_000_000));
+    }
+
+    #[test]
+    fn a_new_agent_knows_that_the_clock_had_no_time_at_the_start() {
+        let since_boot = Duration::from_secs(3 * 60 * 60);
+        // Set by the former agent two seconds after the start.
+        let set = floor() + since_boot - Duration::from_secs(2);
+        assert!(is_lost(set, since_boot));
+        assert!(is_lost(SystemTime::UNIX_EPOCH + since_boot, since_boot));
+        let right = floor() + Duration::from_secs(30 * 24 * 60 * 60) + since_boot;
+        assert!(!is_lost(right, since_boot));
     }
 }
