@@ -5,13 +5,18 @@ use super::pause;
 use std::time::Duration;
 
 /// The times of a lease, since boot.
-pub(super) trait Term {
+pub(super) struct Times {
     /// When to ask its server to renew it.
-    fn renew_at(&self) -> Duration;
+    pub(super) renew_at: Duration,
     /// When to ask anybody.
-    fn rebind_at(&self) -> Duration;
+    pub(super) rebind_at: Duration,
     /// When it ends.
-    fn ends_at(&self) -> Duration;
+    pub(super) ends_at: Duration,
+}
+
+/// A lease.
+pub(super) trait Term {
+    fn times(&self) -> Times;
 }
 
 /// What is being done, where `O` is an offer.
@@ -48,9 +53,9 @@ pub(super) struct Course<O, L> {
 impl<O, L: Term> Course<O, L> {
     /// Begins, with an old lease unless it has ended.
     pub(super) fn new(old: Option<L>, now: Duration) -> Self {
-        let lease = old.filter(|lease| lease.ends_at() > now);
+        let lease = old.filter(|lease| lease.times().ends_at > now);
         let stage = if lease.is_some() { Stage::Bound } else { Stage::Asking };
-        let wake = lease.as_ref().map_or(now, Term::renew_at);
+        let wake = lease.as_ref().map_or(now, |lease| lease.times().renew_at);
         Self { stage, heard: None, lease, transaction: 0, tries: 0, begun: now, wake }
     }
 
@@ -77,7 +82,7 @@ impl<O, L: Term> Course<O, L> {
 
     /// Begins the renewal when it is time for it; nothing is sent.
     pub(super) fn due(&mut self, now: Duration) {
-        let renew_at = self.lease.as_ref().map(Term::renew_at);
+        let renew_at = self.lease.as_ref().map(|lease| lease.times().renew_at);
         if !self.is_listening() && renew_at.is_none_or(|at| now >= at) {
             self.enter(Stage::Renewing, now);
             self.wake = now;
@@ -89,11 +94,11 @@ impl<O, L: Term> Course<O, L> {
         self.due(now);
         let mut ended = false;
         if let Some(lease) = &self.lease {
-            if now >= lease.ends_at() {
+            if now >= lease.times().ends_at {
                 self.lease = None;
                 ended = true;
                 self.enter(Stage::Asking, now);
-            } else if now >= lease.rebind_at() && matches!(self.stage, Stage::Renewing) {
+            } else if now >= lease.times().rebind_at && matches!(self.stage, Stage::Renewing) {
                 self.enter(Stage::Rebinding, now);
             }
         }
@@ -108,8 +113,8 @@ impl<O, L: Term> Course<O, L> {
         self.tries += 1;
         self.wake = now + pause(self.tries, between, random);
         let limit = self.lease.as_ref().map(|lease| match self.stage {
-            Stage::Renewing => lease.rebind_at(),
-            _ => lease.ends_at(),
+            Stage::Renewing => lease.times().rebind_at,
+            _ => lease.times().ends_at,
         });
         if let Some(limit) = limit {
             self.wake = self.wake.min(limit);
@@ -118,7 +123,7 @@ impl<O, L: Term> Course<O, L> {
 
     /// There is a lease.
     pub(super) fn bind(&mut self, lease: L, now: Duration) {
-        self.wake = lease.renew_at();
+        self.wake = lease.times().renew_at;
         self.lease = Some(lease);
         self.enter(Stage::Bound, now);
     }

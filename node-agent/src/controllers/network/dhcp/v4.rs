@@ -1,6 +1,6 @@
 //! The DHCPv4 client as a pure machine: messages and time in, messages and leases out (RFC 2131). No clock, no socket.
 
-use super::course::{Course, Stage, Term};
+use super::course::{Course, Stage, Term, Times};
 use super::{Leases, Protocol, name_of};
 use dhcproto::v4::{CLIENT_PORT, DhcpOption, Flags, Message, MessageType, OptionCode, SERVER_PORT};
 use serde::{Deserialize, Serialize};
@@ -43,16 +43,9 @@ pub(crate) struct Lease {
 }
 
 impl Term for Lease {
-    fn renew_at(&self) -> Duration {
-        self.renew_at
-    }
-
-    fn rebind_at(&self) -> Duration {
-        self.rebind_at
-    }
-
-    fn ends_at(&self) -> Duration {
-        self.ends_at
+    fn times(&self) -> Times {
+        let Self { renew_at, rebind_at, ends_at, .. } = *self;
+        Times { renew_at, rebind_at, ends_at }
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Left out: relays, authentication, reconfiguration, prefixes for others, and declining an address that the kernel finds taken.
 
-use super::course::{Course, Stage, Term};
+use super::course::{Course, Stage, Term, Times};
 use super::{Leases, Protocol, name_of};
 use dhcproto::v6::{
     CLIENT_PORT, DhcpOption, DhcpOptions, IAAddr, IANA, Message, MessageType, NtpSuboption, ORO,
@@ -49,16 +49,9 @@ pub(crate) struct Lease {
 }
 
 impl Term for Lease {
-    fn renew_at(&self) -> Duration {
-        self.renew_at
-    }
-
-    fn rebind_at(&self) -> Duration {
-        self.rebind_at
-    }
-
-    fn ends_at(&self) -> Duration {
-        self.ends_at
+    fn times(&self) -> Times {
+        let Self { renew_at, rebind_at, ends_at, .. } = *self;
+        Times { renew_at, rebind_at, ends_at }
     }
 }
 
