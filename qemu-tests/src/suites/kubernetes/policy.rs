@@ -152,6 +152,7 @@ async fn node_rights(cluster: &mut Cluster) -> anyhow::Result<()> {
     let node = cluster.node().await?;
     let own = format!("node/{node}");
     for (name, verb, object, expected) in [
+        (node.as_str(), "get", own.as_str(), "yes"),
         (node.as_str(), "update", own.as_str(), "yes"),
         // Each node asks for the others' networks, to set its routes.
         ("another", "get", own.as_str(), "yes"),
@@ -164,8 +165,8 @@ async fn node_rights(cluster: &mut Cluster) -> anyhow::Result<()> {
         let said = cluster.kubectl.run(&words, "").await?.stdout;
         ensure!(said.split_whitespace().next() == Some(expected), "{name} {verb} {object}: {said}");
     }
-    let another = ["--as=system:node:another", "--as-group=system:nodes"];
-    let label = ["label", &own, "taken=over", another[0], another[1]];
+    let label =
+        ["label", &own, "taken=over", "--as=system:node:another", "--as-group=system:nodes"];
     cluster.kubectl.refused(&label, &["another", "not allowed"]).await.map(drop)
 }
 
