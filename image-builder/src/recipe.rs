@@ -376,6 +376,16 @@ mod tests {
     }
 
     #[test]
+    fn our_own_programs_are_those_of_the_recipe_and_nothing_of_debian() {
+        let vm = Recipe::load(&recipes(), "vm").expect("valid");
+        let own: Vec<&str> = vm.own_programs().collect();
+        for program in ["/usr/sbin/ingot-init", "/usr/bin/ingotd", "/usr/bin/ingot-runc"] {
+            assert!(own.contains(&program), "{own:?}");
+        }
+        assert!(!own.contains(&"/usr/sbin/mke2fs"), "{own:?}");
+    }
+
+    #[test]
     fn a_recipe_that_extends_another_joins_its_lists() {
         let vm = Recipe::load(&recipes(), "vm").expect("valid");
         let demo = Recipe::load(&recipes(), "demo").expect("valid");

@@ -1,7 +1,7 @@
 //! What idle pods cost outside their own processes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -88,12 +88,9 @@ fn charged() -> anyhow::Result<u64> {
     // As the first process sees them: this program may be in a namespace of cgroups.
     let root = Path::new("/proc/1/root/sys/fs/cgroup");
     let (mut all, mut own) = (0, 0);
-    for entry in fs_err::read_dir(root)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            all += charged_to(&entry.path())?;
-            own += charged_to_own(&entry.path())?;
-        }
+    for cgroup in below(root)? {
+        all += charged_to(&cgroup)?;
+        own += charged_to_own(&cgroup)?;
     }
     Ok((all - own) / 1024)
 }
@@ -113,14 +110,19 @@ fn charged_to_own(cgroup: &Path) -> anyhow::Result<u64> {
     if processes.lines().next().is_some() && processes.lines().all(is_own) {
         return charged_to(cgroup);
     }
-    let mut own = 0;
+    below(cgroup)?.iter().map(|cgroup| charged_to_own(cgroup)).sum()
+}
+
+/// The cgroups in a cgroup.
+fn below(cgroup: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut cgroups = Vec::new();
     for entry in fs_err::read_dir(cgroup)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            own += charged_to_own(&entry.path())?;
+            cgroups.push(entry.path());
         }
     }
-    Ok(own)
+    Ok(cgroups)
 }
 
 /// Where memory that is not available goes, in KiB: what the kernel counts of itself, and its largest kinds of objects.

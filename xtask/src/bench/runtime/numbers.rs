@@ -287,9 +287,7 @@ impl Numbers {
     fn memory_table(&self) -> Table {
         let mut table = Table::new("Memory of an idle pod outside its own processes");
         for (system, points) in &self.memory {
-            let line = |value: fn(&Point) -> f64| {
-                slope(&points.iter().map(|it| (it.pods, value(it))).collect::<Vec<_>>())
-            };
+            let line = |value: fn(&Point) -> f64| each_pod(points, value);
             let name = system.name();
             table.add(
                 &format!("{name}: PSS of other processes"),
@@ -318,13 +316,16 @@ impl Numbers {
     }
 }
 
+/// How much a value grows with each pod.
+fn each_pod(points: &[Point], value: impl Fn(&Point) -> f64) -> f64 {
+    slope(&points.iter().map(|it| (it.pods, value(it))).collect::<Vec<_>>())
+}
+
 /// The largest parts of the kernel's memory that grow with pods.
 fn parts(points: &[Point]) -> impl Iterator<Item = String> {
     let names = points.last().into_iter().flat_map(|point| point.parts_kib.keys());
-    let line = |name: &String| {
-        let value = |it: &Point| it.parts_kib.get(name).copied().unwrap_or_default();
-        slope(&points.iter().map(|it| (it.pods, value(it))).collect::<Vec<_>>())
-    };
+    let line =
+        |name: &String| each_pod(points, |it| it.parts_kib.get(name).copied().unwrap_or_default());
     let mut parts: Vec<(f64, &String)> = names.map(|name| (line(name), name)).collect();
     parts.sort_by(|one, other| other.0.total_cmp(&one.0));
     parts.into_iter().take(PARTS_MAX).map(|(slope, name)| format!("{name} {slope:.1}"))
