@@ -32,3 +32,4 @@ pub mod uevent;
 pub mod unmount;
 pub mod volume;
 pub mod watchdog;
+pub mod writeback;
