@@ -1,7 +1,7 @@
 //! What a node holds at a moment, counted from outside the runtime: mounts, cgroups, network links, open files, files of its own. Two counts
 //! show what was left behind in between. A library for suites; it decides nothing about how much is too much.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, bail};
 
@@ -13,6 +13,8 @@ const FOLDERS: &[&str] = &["/run/ingot", "/var/lib/ingot"];
 const IGNORED: &[&str] = &["/log", "/images/", "/layers/", "/blobs/", ".tmp", "/cri.sock"];
 /// A list longer than this is cut in messages.
 const SHOWN: usize = 12;
+/// Of a pod's uid; those of containers are longer.
+const ID_LENGTH: usize = 36;
 /// The page below a thread's stack.
 const GUARD_BYTES: u64 = 4096;
 /// Connections of the tests themselves come and go.
@@ -58,6 +60,27 @@ impl Held {
             agent_descriptors: api.files(&format!("/proc/{agent}/fd")).await?.len(),
             init_descriptors: api.files("/proc/1/fd").await?.len(),
         })
+    }
+
+    /// The same with a number in place of each id: what is there again after a boot has another id, and more of it has more numbers.
+    #[must_use]
+    pub fn without_ids(&self) -> Self {
+        let numbered = |names: &BTreeSet<String>| {
+            let mut seen = BTreeMap::<String, usize>::new();
+            let mut number = |name: &String| {
+                let name = without_ids(name);
+                let number = seen.entry(name.clone()).and_modify(|n| *n += 1).or_insert(1);
+                format!("{name} ({number})")
+            };
+            names.iter().map(&mut number).collect()
+        };
+        Self {
+            mounts: numbered(&self.mounts),
+            cgroups: numbered(&self.cgroups),
+            links: self.links.clone(),
+            files: numbered(&self.files),
+            ..*self
+        }
     }
 
     /// An error that names what there is now and was not before.
@@ -168,6 +191,15 @@ impl std::fmt::Display for Memory {
     }
 }
 
+/// A path without the parts that are hexadecimal and as long as the id of a container or pod.
+fn without_ids(path: &str) -> String {
+    let is_id = |part: &str| {
+        part.len() >= ID_LENGTH && part.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+    };
+    let parts = path.split('/').map(|part| if is_id(part) { "ID" } else { part });
+    parts.collect::<Vec<_>>().join("/")
+}
+
 /// Bytes of `1000-3000`.
 fn length(range: &str) -> Option<u64> {
     let (from, to) = range.split_once('-')?;
@@ -217,6 +249,24 @@ mod tests {
         let error = before.compare(&held(&["pods", "pods/b"], 90)).expect_err("two leaks");
         let text = error.to_string();
         assert!(text.contains("pods/b") && text.contains("20 before, 90 now"), "{text}");
+    }
+
+    #[test]
+    fn after_a_boot_ids_are_others_and_their_number_is_not() {
+        let held = |ids: &[&str]| Held {
+            mounts: ids.iter().map(|id| format!("/run/{}/root (/)", id.repeat(64))).collect(),
+            cgroups: ["/pods".to_owned()].into(),
+            links: ["lo".to_owned()].into(),
+            files: ids.iter().map(|id| format!("/run/{}", id.repeat(64))).collect(),
+            agent_descriptors: 20,
+            init_descriptors: 9,
+        };
+        let before = held(&["a", "b"]);
+        assert!(before.compare(&held(&["c", "d"])).is_err());
+        assert!(before.without_ids().compare(&held(&["c", "d"]).without_ids()).is_ok());
+        let more = before.without_ids().compare(&held(&["c", "d", "e"]).without_ids());
+        let text = more.expect_err("one more").to_string();
+        assert!(text.contains("1 mounts") && text.contains("/run/ID (3)"), "{text}");
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub(crate) struct Args {
     /// Run what takes long, too.
     #[arg(long)]
     full: bool,
-    /// How many pods, containers or kills the suites `density`, `churn` and `cri_crash` make, instead of their own number.
+    /// How many pods, containers, kills or cuts the suites `density`, `churn`, `cri_crash` and `cri_power_cut` make, instead of their own number.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(4..))]
     count: Option<u32>,
     /// Seed of everything that happens by chance; printed by every run.

@@ -18,12 +18,7 @@ pub fn begin(file: impl AsFd, bytes: Range<u64>) -> io::Result<()> {
     let length = if bytes.end == 0 { 0 } else { offset(bytes.end.saturating_sub(bytes.start))? };
     // SAFETY: the descriptor is open for the call, and no memory is passed.
     let result = unsafe {
-        libc::sync_file_range(
-            file.as_fd().as_raw_fd(),
-            start,
-            length,
-            libc::SYNC_FILE_RANGE_WRITE,
-        )
+        libc::sync_file_range(file.as_fd().as_raw_fd(), start, length, libc::SYNC_FILE_RANGE_WRITE)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

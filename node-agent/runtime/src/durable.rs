@@ -1,6 +1,7 @@
 //! Small files that are either the old or the new version, never a mixture: replaced as a whole, or with a line added for each
 //! version, of which the last whole one counts.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -113,6 +114,33 @@ pub(crate) fn sync_if(path: &Path, meant: impl FnOnce(&[u8]) -> bool) -> Result<
     Ok(true)
 }
 
+/// Has what is at these paths survive a loss of power, and that nothing is any more where there is nothing. One that fails keeps no
+/// other from it; the first error is told.
+pub(crate) fn sync(paths: &BTreeSet<PathBuf>) -> Result<(), WriteError> {
+    let open = |path: &Path| match File::open(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
+    };
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        |source| WriteError::Write { path, source }
+    };
+    // All begin before one is waited for: the journal is then written once and not for each of them.
+    for path in paths {
+        if let Ok(Some(file)) = open(path) {
+            // What cannot be begun is told by what waits for it.
+            let _ = ingot_linux::writeback::begin(&file, 0..0);
+        }
+    }
+    let folders: BTreeSet<&Path> = paths.iter().filter_map(|path| path.parent()).collect();
+    let mut result = Ok(());
+    for path in paths.iter().map(PathBuf::as_path).chain(folders) {
+        let synced = open(path).and_then(|file| file.map_or(Ok(()), |file| file.sync_all()));
+        result = result.and(synced.map_err(failed(path)));
+    }
+    result
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,6 +178,18 @@ mod tests {
         assert_eq!(last_version(b"", parse), Ok(None));
         assert_eq!(last_version(b"\n", parse), Ok(None));
         assert_eq!(last_version(b"\n{1", parse), Err("{1".to_owned()));
+    }
+
+    #[test]
+    fn what_is_there_and_what_is_gone_is_synchronised_and_a_failure_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("here"), "1").unwrap();
+        assert!(
+            sync(&BTreeSet::from([at("here"), at("gone"), at("gone/with/its/folder")])).is_ok()
+        );
+        let error = sync(&BTreeSet::from([at("here/is/no/folder"), at("here")])).unwrap_err();
+        assert!(error.to_string().contains("here/is/no/folder"), "{error}");
     }
 
     #[test]

@@ -133,7 +133,7 @@ impl SandboxTask {
         let containers = std::mem::take(&mut sandbox.containers);
         let containers = containers.into_iter().map(|c| Live::new(&context, c)).collect();
         Self {
-            records: Records::new(&context.paths().var, &sandbox.id),
+            records: Records::new(&context.paths().var, &sandbox.id, &shared.soon),
             context,
             shared,
             sandbox,

@@ -8,6 +8,7 @@ mod model;
 mod reach;
 pub(crate) mod record;
 mod recover;
+mod soon;
 mod table;
 pub mod usage;
 
@@ -22,6 +23,7 @@ pub use model::{
     Container, ContainerExit, ContainerPhase, ImageNames, Process, Sandbox, SandboxPhase, User,
 };
 pub(crate) use recover::recover;
+pub(crate) use soon::AFTER as SYNC_AFTER;
 pub(crate) use table::Shared;
 
 use crate::config::{ContainerConfig, Resources, SandboxConfig};

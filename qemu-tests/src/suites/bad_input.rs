@@ -130,6 +130,7 @@ async fn prepare(machine: &mut Machine) -> anyhow::Result<Bystander> {
     let main = cri::container("main", BUSYBOX, &["sh", "-c", tick]);
     let container = cri.create(&sandbox, &main, &config).await?;
     cri.start(&container).await?;
+    cri.exec(&container, &["true"]).await?;
     let warm_up = cri::sandbox("warm-up");
     let other = cri.run_sandbox(&warm_up).await?;
     let main = cri::container("main", BUSYBOX, &["sleep", "100000"]);

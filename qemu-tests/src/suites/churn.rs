@@ -1,13 +1,19 @@
-//! Suite `churn`: very many containers, one after the other, and as many programs in containers that go on. Afterwards the node is as
-//! it was.
+//! Suite `churn`: very many containers, one after the other, as many programs in containers that go on, and as many callers who attach.
+//! Afterwards the node is as it was.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
+use futures::channel::oneshot;
 use futures::future::try_join_all;
+use futures::{FutureExt as _, StreamExt as _, stream};
+use ingot_api::machine::v1 as api;
+use tokio::time::timeout;
 
 use super::Context;
 use super::density::IMAGE;
+use crate::client::Api;
 use crate::cri::{self, Cri, RELAY_PORT, v1};
 use crate::cri_node;
 use crate::leaks::{self, Held, Memory};
@@ -23,6 +29,8 @@ const LANES: usize = 4;
 const GROWTH_KIB: u64 = 1024;
 /// A container that exits at once has exited.
 const EXIT_LIMIT: Duration = Duration::from_secs(120);
+/// A container that callers attach to says something so often.
+const TICK_MS: &str = "20";
 /// Ten thousand waits of the usual length would be most of the run.
 const EXIT_POLL: Duration = Duration::from_millis(20);
 
@@ -42,6 +50,7 @@ pub(super) async fn run(context: &Context, report: &Report) {
         .check("the first containers come and go", &mut machine, async |machine| {
             containers(machine, LANES * 5).await?;
             programs(machine, LANES * 5).await?;
+            callers(machine, LANES * 5).await?;
             before = Some(count_all(machine).await?);
             Ok(())
         })
@@ -51,6 +60,8 @@ pub(super) async fn run(context: &Context, report: &Report) {
     report.check(&name, &mut machine, async |machine| containers(machine, count).await).await;
     let name = format!("{count} programs run in containers that go on and end with their code");
     report.check(&name, &mut machine, async |machine| programs(machine, count).await).await;
+    let name = format!("{count} callers attach to containers that go on, hear them and hang up");
+    report.check(&name, &mut machine, async |machine| callers(machine, count).await).await;
     report
         .check("mounts, cgroups, files and memory are back", &mut machine, async |machine| {
             let (_, now) = wait::until("nothing to be left", EXIT_LIMIT, async || {
@@ -120,6 +131,54 @@ async fn programs_in_lane(mut cri: Cri, lane: usize, count: usize) -> anyhow::Re
         ensure!(ended == i32::try_from(code)?, "it exited with {ended}, not {code}");
     }
     cri.remove_sandbox(&sandbox).await
+}
+
+/// `count` callers attach to a few containers, each in a sandbox of its own.
+async fn callers(machine: &mut Machine, count: usize) -> anyhow::Result<()> {
+    let cri = Cri::wait_at(machine.forwarded(RELAY_PORT)?).await?;
+    let client = machine.api()?;
+    let lanes =
+        (0..LANES).map(|lane| callers_in_lane(cri.clone(), client.clone(), lane, count / LANES));
+    try_join_all(lanes).await.map(drop)
+}
+
+async fn callers_in_lane(
+    mut cri: Cri,
+    mut client: Api,
+    lane: usize,
+    count: usize,
+) -> anyhow::Result<()> {
+    let config = cri::sandbox(&format!("callers-{lane}"));
+    let sandbox = cri.run_sandbox(&config).await?;
+    let main = cri::container("main", IMAGE, &["/workload", "tick", TICK_MS]);
+    let id = cri.create(&sandbox, &main, &config).await?;
+    cri.start(&id).await?;
+    for number in 0..count {
+        let heard = timeout(EXIT_LIMIT, hear(&mut client, &id)).await;
+        let heard = heard.context("nothing is heard").flatten();
+        heard.with_context(|| format!("caller {number} of lane {lane}"))?;
+    }
+    cri.remove_sandbox(&sandbox).await
+}
+
+/// Attaches, waits for a word, and hangs up in the middle of it.
+async fn hear(client: &mut Api, container: &str) -> anyhow::Result<()> {
+    let start = api::AttachStart {
+        container: Some(api::ContainerRef { id: container.to_owned(), ..Default::default() }),
+        stdin: false,
+    };
+    let start = api::AttachRequest { step: Some(api::attach_request::Step::Start(start)) };
+    // The caller's side stays open until he hangs up; what holds it longer would hold the whole call.
+    let (hang_up, hung_up) = oneshot::channel::<Infallible>();
+    let more = hung_up.into_stream().filter_map(|_| std::future::ready(None));
+    let mut output = client.rpc.attach(stream::iter([start]).chain(more)).await?.into_inner();
+    let _ends_with_this = hang_up;
+    while let Some(answer) = output.message().await? {
+        if matches!(answer.output, Some(api::attach_response::Output::Stdout(_))) {
+            return Ok(());
+        }
+    }
+    bail!("the container is said to have ended")
 }
 
 async fn one(

@@ -10,6 +10,7 @@ mod churn;
 mod config;
 mod cri_crash;
 mod cri_limits;
+mod cri_power_cut;
 mod crictl;
 mod critest;
 mod density;
@@ -120,6 +121,7 @@ enum Kind {
     Density,
     Churn,
     CriCrash,
+    CriPowerCut,
     CriLimits,
     Exec,
     Isolation,
@@ -165,6 +167,7 @@ impl Suite {
                 | Kind::Density
                 | Kind::Churn
                 | Kind::CriCrash
+                | Kind::CriPowerCut
                 | Kind::CriLimits
                 | Kind::Exec
                 | Kind::Isolation
@@ -285,6 +288,11 @@ pub const SUITES: &[Suite] = &[
         about: "the agent is killed under a client of the CRI",
         kind: Kind::CriCrash,
     },
+    Suite {
+        name: "cri_power_cut",
+        about: "the power is cut under clients of the CRI",
+        kind: Kind::CriPowerCut,
+    },
 ];
 
 /// Runs the suites called `names`, all when there are none.
@@ -321,6 +329,7 @@ pub async fn run(context: &Context, names: &[String], report: &Report) {
                 Kind::Density => Box::pin(density::run(context, &report)).await,
                 Kind::Churn => Box::pin(churn::run(context, &report)).await,
                 Kind::CriCrash => Box::pin(cri_crash::run(context, &report)).await,
+                Kind::CriPowerCut => Box::pin(cri_power_cut::run(context, &report)).await,
                 Kind::CriLimits => Box::pin(cri_limits::run(context, &report)).await,
                 Kind::Exec => Box::pin(exec::run(context, &report)).await,
                 Kind::Isolation => Box::pin(isolation::run(context, &report)).await,

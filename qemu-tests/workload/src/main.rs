@@ -24,6 +24,8 @@ const USAGE: &str = "usage: workload COMMAND
   tick MS [LINES [CODE]]      print 'tick 1', 'tick 2', ... every MS ms; after LINES exit with CODE
   flood LINES                 print 'line 1', ... as fast as possible, then exit with 0
   open PATH                   open a file until refused, print how often that went, and keep all
+  litter PATH                 make empty files until refused, and print how many there are
+  knock COUNT                 send a datagram to each of so many ports of the router
   exit CODE [AFTER_MS]        end
   sleep                       do nothing
   write PATH TEXT             write a line to a file
@@ -92,6 +94,8 @@ fn run(words: &[&str]) -> anyhow::Result<i32> {
         ["tick", ms, lines, code] => text::tick(number(ms)?, number(lines)?, number(code)?),
         ["flood", lines] => text::flood(number(lines)?),
         ["open", path] => resources::open(path),
+        ["litter", path] => resources::litter(path),
+        ["knock", count] => network::knock(number(count)?),
         ["exit", code] => number(code),
         ["exit", code, after_ms] => {
             resources::pause(number(after_ms)?);

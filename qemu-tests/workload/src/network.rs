@@ -1,7 +1,7 @@
 //! Behaviours that use the network.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv6Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -35,6 +35,38 @@ fn answer(mut connection: TcpStream) -> std::io::Result<()> {
         connection,
         "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
     )
+}
+
+/// Sends a datagram to each of so many ports of the first router, from another port of its own whenever these are used up: whoever
+/// keeps an entry for each conversation gets as many of them.
+pub(crate) fn knock(count: u32) -> anyhow::Result<i32> {
+    let routes = std::fs::read_to_string("/proc/net/route").context("read the routes")?;
+    let router = default_router(&routes).context("there is no way out of here")?;
+    let mut refused = 0_u32;
+    let mut left = count;
+    while left > 0 {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("open a socket")?;
+        for port in 1..=u16::MAX {
+            if left == 0 {
+                break;
+            }
+            left -= 1;
+            // A full table refuses them; that is the point.
+            refused += u32::from(socket.send_to(b"?", (router, port)).is_err());
+        }
+    }
+    println!("knocked {count} times, refused {refused} times");
+    Ok(0)
+}
+
+/// The router of the first default route in `/proc/net/route`, whose numbers are in the order of the machine.
+fn default_router(routes: &str) -> Option<Ipv4Addr> {
+    routes.lines().skip(1).find_map(|line| match line.split_whitespace().collect::<Vec<_>>()[..] {
+        [_, "00000000", router, ..] => {
+            u32::from_str_radix(router, 16).ok().map(|router| Ipv4Addr::from(router.to_le_bytes()))
+        }
+        _ => None,
+    })
 }
 
 /// Prints the answer of an HTTP server.

@@ -46,6 +46,28 @@ pub(crate) fn open(path: &str) -> anyhow::Result<i32> {
     sleep()
 }
 
+/// Files in one folder; many more make each one slow.
+const FOLDER: u32 = 1000;
+
+/// Makes empty files in a folder until refused, and prints how often that went.
+pub(crate) fn litter(path: &str) -> anyhow::Result<i32> {
+    let mut made = 0_u32;
+    let error = loop {
+        let folder = format!("{path}/{}", made / FOLDER);
+        let new =
+            if made.is_multiple_of(FOLDER) { std::fs::create_dir_all(&folder) } else { Ok(()) };
+        match new.and_then(|()| std::fs::File::create(format!("{folder}/{made}"))) {
+            Ok(_closed) => made += 1,
+            Err(error) => break error,
+        }
+        if made.is_multiple_of(10 * FOLDER) {
+            println!("made {made} files");
+        }
+    };
+    println!("littered {made} files: {error}");
+    sleep()
+}
+
 /// Starts processes until refused, then keeps them and looks for more room now and then.
 pub(crate) fn fork_bomb(count: u32) -> anyhow::Result<i32> {
     let program = std::env::current_exe().context("find this program")?;

@@ -1,7 +1,9 @@
 //! Taking over what a former agent left: runs that go on, runs that ended meanwhile, starts that were cut off.
 
+use std::collections::HashSet;
+
 use super::ending::cut_off;
-use super::{PodTask, Survives};
+use super::{PodTask, Survives, message};
 use crate::container;
 use crate::io::ContainerIo;
 use crate::lifecycle;
@@ -80,6 +82,16 @@ impl PodTask {
                 RunPhase::Started { .. } => self.after_start(index, &run.id).await,
             }
         }
+        let known: HashSet<String> = self
+            .record
+            .containers
+            .iter()
+            .filter_map(|c| c.run.as_ref())
+            .map(|r| r.id.clone())
+            .collect();
+        let folder = self.folder.clone();
+        // Fails only when the agent ends.
+        let _ = tokio::task::spawn_blocking(move || message::sweep(&folder, &known)).await;
     }
 
     /// Rolls a half-begun run back; it never counted.

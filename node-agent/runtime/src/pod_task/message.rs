@@ -1,5 +1,6 @@
 //! The last words of a container: the file it may write them to, or the end of its log.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -26,9 +27,22 @@ pub(super) struct Words {
     pub(super) failed: bool,
 }
 
+/// The files for last words, below the pod's folder.
+const FOLDER: &str = "messages";
+
 /// The file for a run's last words, below the pod's folder.
 pub(super) fn file(folder: &Path, id: &str) -> PathBuf {
-    folder.join("messages").join(id)
+    folder.join(FOLDER).join(id)
+}
+
+/// Removes the files of runs that nobody knows: a loss of power may forget a run and keep its file. Blocks.
+pub(super) fn sweep(folder: &Path, known: &HashSet<String>) {
+    for entry in std::fs::read_dir(folder.join(FOLDER)).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_none_or(|id| !known.contains(id)) {
+            // The next agent tries again.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Reads the message and removes the file. Blocks.
@@ -106,6 +120,20 @@ mod tests {
         assert!(told.ends_with("line 198\nline 199") && told.lines().count() <= LOG_LINES_MAX);
         assert_eq!(take(&words(folder.path(), fallback, false)), "");
         assert_eq!(take(&words(folder.path(), TerminationMessagePolicy::File, true)), "");
+    }
+
+    #[test]
+    fn the_file_of_a_run_that_nobody_knows_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join(FOLDER)).unwrap();
+        for id in ["known", "forgotten"] {
+            std::fs::write(file(folder.path(), id), "words").unwrap();
+        }
+        sweep(folder.path(), &["known".to_owned()].into());
+        assert!(
+            file(folder.path(), "known").exists() && !file(folder.path(), "forgotten").exists()
+        );
+        sweep(&folder.path().join("has none"), &HashSet::new());
     }
 
     #[test]

@@ -16,12 +16,8 @@ use crate::report::chain;
 use crate::run::{self, Ending};
 use crate::sandbox;
 use crate::sandboxes::{
-    CallError, ContainerExit, ContainerPhase, Lifecycle, Process, SandboxPhase, record,
+    CallError, ContainerExit, ContainerPhase, Lifecycle, Process, SYNC_AFTER, SandboxPhase, record,
 };
-
-/// From what is written down about a container until that is on the disk. Many are removed before: those cost the disk nothing, and
-/// of the others those that change together share its work.
-const SYNC_AFTER: Duration = Duration::from_millis(500);
 
 impl SandboxTask {
     /// Asks a container to end. One that does not run has ended.
@@ -304,19 +300,6 @@ impl SandboxTask {
         if let Some(live) = self.find(id) {
             answer(&mut live.stoppers, &Ok(()));
         }
-    }
-
-    /// Has the record of a container survive a loss of power from soon on. Nobody waits for the disk.
-    pub(super) fn sync_soon(&self, id: &str) {
-        let path = self.records.container_path(id);
-        tokio::spawn(async move {
-            tokio::time::sleep(SYNC_AFTER).await;
-            // Fails only when the agent ends.
-            let synced = tokio::task::spawn_blocking(move || durable::sync_if(&path, |_| true));
-            if let Ok(Err(error)) = synced.await {
-                tracing::error!(error = chain(&error), "sync container record");
-            }
-        });
     }
 
     /// PID 1 may forget an exit that a loss of power cannot take back. Nobody waits for the disk.

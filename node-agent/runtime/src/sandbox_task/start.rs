@@ -211,7 +211,6 @@ impl SandboxTask {
             self.kill(&id);
             return Err(error);
         }
-        self.sync_soon(&id);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! The files of sandboxes: `<var>/sandboxes/<id>/sandbox.json`, and one `<container id>.json` beside it for each container.
 //!
-//! They live on VAR, so exits survive a reboot. What is true only for one boot carries its id. That of a container is a file of
+//! They live on VAR, so exits survive a reboot. Every change survives a kill of the agent at once, and a loss of power soon ([`Soon`]);
+//! nobody waits for that. What is true only for one boot carries its id. That of a container is a file of
 //! versions, one JSON a line: it changes a handful of times, and each time somebody waits.
 
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::model::{Container, ContainerPhase, Sandbox};
+use super::soon::Soon;
 use crate::durable::{Survives, WriteError, add_version, last_version, replace};
 
 /// File of the sandbox itself; no container id has this name.
@@ -56,11 +58,12 @@ pub(crate) fn top(var: &Path) -> PathBuf {
 #[derive(Clone, Debug)]
 pub(crate) struct Records {
     folder: PathBuf,
+    soon: Arc<Soon>,
 }
 
 impl Records {
-    pub(crate) fn new(var: &Path, id: &str) -> Self {
-        Self { folder: top(var).join(id) }
+    pub(crate) fn new(var: &Path, id: &str, soon: &Arc<Soon>) -> Self {
+        Self { folder: top(var).join(id), soon: soon.clone() }
     }
 
     /// Writes down a sandbox, without its containers.
@@ -72,13 +75,19 @@ impl Records {
             _ => {}
         }
         let path = self.folder.join(SANDBOX_FILE);
-        Ok(replace(&path, &json(&path, sandbox)?, Survives::Kill)?)
+        replace(&path, &json(&path, sandbox)?, Survives::Kill)?;
+        self.soon.sync(path);
+        // The folder may be new.
+        self.soon.sync(self.folder.clone());
+        Ok(())
     }
 
     /// Writes down a container.
     pub(crate) fn save_container(&self, container: &Container) -> Result<(), RecordError> {
         let path = self.container_path(&container.id);
-        Ok(add_version(&path, &json(&path, container)?)?)
+        add_version(&path, &json(&path, container)?)?;
+        self.soon.sync(path);
+        Ok(())
     }
 
     /// Where the record of a container is.
@@ -93,7 +102,10 @@ impl Records {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
                 Err(RecordError::Change { path, source })
             }
-            _ => Ok(()),
+            _ => {
+                self.soon.sync(path);
+                Ok(())
+            }
         }
     }
 
@@ -103,7 +115,10 @@ impl Records {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
                 Err(RecordError::Change { path: self.folder.clone(), source })
             }
-            _ => Ok(()),
+            _ => {
+                self.soon.sync(self.folder.clone());
+                Ok(())
+            }
         }
     }
 

@@ -37,7 +37,7 @@ pub(crate) async fn recover(sandboxes: &Sandboxes) -> Result<Recovered, Pid1Erro
     let var = shared.context.paths().var.clone();
     let mut recovered = Recovered { tasks: Vec::new(), known: HashSet::new() };
     for id in names(&var) {
-        let records = Records::new(&var, &id);
+        let records = Records::new(&var, &id, &shared.soon);
         let sandbox = match records.load(&id) {
             Ok(Some(sandbox)) => sandbox,
             // Begun and never written down, or removed but for this folder: nothing of it exists.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc};
 
 use super::model::{Container, Sandbox};
+use super::soon::Soon;
 use super::usage::Samples;
 use super::{Lifecycle, LifecycleEvent};
 use crate::config::SandboxConfig;
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) events: broadcast::Sender<LifecycleEvent>,
     /// What was measured before: rates need two looks.
     pub(crate) samples: Samples,
+    /// Takes records to the disk.
+    pub(crate) soon: Arc<Soon>,
     table: Mutex<Table>,
 }
 
@@ -62,6 +65,7 @@ impl Shared {
             context,
             events: broadcast::Sender::new(EVENTS_MAX),
             samples: Samples::default(),
+            soon: Arc::default(),
             table: Mutex::default(),
         }
     }

@@ -1,5 +1,5 @@
-//! Pods that want everything: memory without a limit, open files without end, output without end. Each harms itself alone, and
-//! the node answers meanwhile.
+//! Pods that want everything: memory without a limit, open files without end, output without end, all files of the disk, all the
+//! conversations the node can remember. The node answers meanwhile, and has back what it gave when they are removed.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{BUSYBOX, GONE_LIMIT, Node};
 use crate::client::Api;
-use crate::cri::{self, Cri, v1};
+use crate::cri::{self, Cri, RELAY_PORT, v1};
 use crate::leaks;
 use crate::machine::Machine;
 use crate::report::Report;
@@ -28,6 +28,8 @@ const FILES_MEMORY: i64 = 300 << 20;
 const LINES: u64 = 1_000_000;
 /// What the agent may grow by while it writes them down, in KiB.
 const GROWTH_KIB: u64 = 16 << 10;
+/// All files of a disk are made by then.
+const LITTER_LIMIT: Duration = Duration::from_secs(20 * 60);
 /// A node that does not answer in this time does not answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -66,6 +68,18 @@ pub(super) async fn run(node: &mut Node<'_>, report: &Report) {
         .check("a pod that prints without end is written down whole", machine, async |machine| {
             let seen = output(&mut cri, machine, &place).await?;
             report.note(&seen);
+            Ok(())
+        })
+        .await;
+    report
+        .check("a pod that makes files without end can be removed", machine, async |machine| {
+            report.note(&inodes(&mut cri, machine, &place).await?);
+            Ok(())
+        })
+        .await;
+    report
+        .check("a pod that knocks without end locks nobody out", machine, async |machine| {
+            report.note(&conversations(&mut cri, machine, &place).await?);
             Ok(())
         })
         .await;
@@ -189,5 +203,61 @@ async fn output(cri: &mut Cri, machine: &mut Machine, place: &Place) -> anyhow::
     cri.remove(&id).await?;
     Ok(format!(
         "{LINES} lines at once: the agent had {before} KiB, at most {most} KiB; the API's slowest answer took {slowest:?}"
+    ))
+}
+
+/// Every file that the disk has room for. The node cannot make one either, and says so; what made them can be removed all the same.
+async fn inodes(cri: &mut Cri, machine: &mut Machine, place: &Place) -> anyhow::Result<String> {
+    let mut api = machine.api()?;
+    let id = start(cri, place, "litter", &["/workload", "litter", "/litter"], 0).await?;
+    let mut slowest = Duration::ZERO;
+    let said = wait::until("the disk to have no more files", LITTER_LIMIT, async || {
+        slowest = slowest.max(answer(&mut api).await?);
+        let text = cri.exec(&place.neighbour, &["tail", "-n", "1", "/logs/litter.log"]).await?;
+        Ok(text.contains("littered").then_some(text))
+    })
+    .await?;
+    ensure!(said.contains("os error 28"), "{said}");
+    let config = cri::container("too-many", WORKLOAD, &["/workload", "sleep"]);
+    let refused = cri.create(&place.sandbox, &config, &place.config).await;
+    let told = format!("{:#}", refused.err().context("a container was made without files")?);
+    ensure!(told.contains("o space left") || told.contains("is full"), "{told}");
+    cri.remove(&id).await?;
+    let again = start(cri, place, "room", &["/workload", "sleep"], 64 << 20).await?;
+    cri.remove(&again).await?;
+    ensure!(slowest < PATIENCE, "the API took {slowest:?} to answer");
+    let said = said.trim().rsplit_once(" F ").map_or("", |(_, words)| words);
+    Ok(format!("{said}; the API's slowest answer took {slowest:?}; a container then: {told}"))
+}
+
+/// As many conversations as the kernel remembers, and more. Whoever comes anew is let in all the same.
+async fn conversations(
+    cri: &mut Cri,
+    machine: &mut Machine,
+    place: &Place,
+) -> anyhow::Result<String> {
+    let mut api = machine.api()?;
+    let number = async |api: &mut Api, name: &str| {
+        let text = api.read_text(&format!("/proc/sys/net/netfilter/nf_conntrack_{name}")).await?;
+        text.trim().parse::<u64>().context("read a number of conntrack")
+    };
+    let most = number(&mut api, "max").await?;
+    let count = (most * 8).to_string();
+    let id = start(cri, place, "knock", &["/workload", "knock", &count], 64 << 20).await?;
+    let (mut slowest, mut remembered) = (Duration::ZERO, 0);
+    wait::until("it to have knocked everywhere", GONE_LIMIT * 3, async || {
+        remembered = remembered.max(number(&mut api, "count").await?);
+        // New connections each time: those that are open are not what a full table refuses.
+        slowest = slowest.max(answer(&mut machine.api()?).await?);
+        Cri::at(machine.forwarded(RELAY_PORT)?)?.version().await?;
+        let status = cri.status(&id).await?;
+        Ok((status.state() == v1::ContainerState::ContainerExited).then_some(()))
+    })
+    .await?;
+    ensure!(remembered * 10 >= most * 9, "only {remembered} of {most} were remembered");
+    ensure!(slowest < PATIENCE, "the API took {slowest:?} to answer");
+    cri.remove(&id).await?;
+    Ok(format!(
+        "{count} conversations, {remembered} of at most {most} remembered at once: the API's slowest new connection took {slowest:?}"
     ))
 }
