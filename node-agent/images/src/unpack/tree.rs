@@ -5,10 +5,11 @@
 //! Device nodes are not made: a container gets its devices from the runtime, and the few images that have some
 //! (`/dev/null` and the like) have them below a folder that is mounted over anyway.
 
+mod content;
 mod parent;
 
 use std::fs::File;
-use std::io::{self, BufRead, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufRead, Seek as _, SeekFrom};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
@@ -31,9 +32,6 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 const AUFS: &[u8] = b".wh..wh.";
 /// Folders whose times are set at the end; more would take too much memory, and times of folders matter to nobody.
 const FOLDERS_MAX: usize = 100_000;
-/// Bytes of one file that are written before they are sent to the disk. The agent's share of pages that are not on the disk
-/// is small (a fifth of its memory): without this the kernel holds a pull up for seconds, see `writeback::begin`.
-const SEND_EVERY: u64 = 1 << 20;
 /// Longest path in bytes.
 const PATH_MAX: usize = 4095;
 /// Longest part of a path in bytes.
@@ -229,38 +227,6 @@ impl Tree {
         self.describe(entry, file.as_fd())?;
         rustix::fs::futimens(&file, &times(entry.mtime)).map_err(|e| write(e.into()))?;
         self.stats.inodes += 1;
-        Ok(())
-    }
-
-    /// Writes so many bytes of the entry's content at most.
-    fn content<R: BufRead>(
-        &mut self,
-        entry: &Entry,
-        file: &mut File,
-        mut left: u64,
-        archive: &mut Archive<R>,
-    ) -> Result<(), UnpackError> {
-        let (mut written, mut sent) = (0, 0);
-        while left > 0 {
-            let piece = archive.piece().map_err(damaged)?;
-            if piece.is_empty() {
-                break;
-            }
-            let length = usize::try_from(left).map_or(piece.len(), |left| left.min(piece.len()));
-            file.write_all(&piece[..length]).map_err(|e| failed("write", &entry.path, e))?;
-            archive.consume(length);
-            left -= length as u64;
-            written += length as u64;
-            self.check_space(length as u64)?;
-            if written - sent >= SEND_EVERY {
-                send(file);
-                sent = written;
-            }
-        }
-        if written > sent {
-            send(file);
-        }
-        self.stats.bytes += written.next_multiple_of(4096);
         Ok(())
     }
 
@@ -473,11 +439,6 @@ impl Tree {
         }
         Ok(())
     }
-}
-
-/// Lets the disk begin with a file. Whether it gets there is asked when the image is complete.
-fn send(file: &File) {
-    let _ = ingot_linux::writeback::begin(file, 0..0);
 }
 
 fn owner(entry: &Entry) -> (Option<Uid>, Option<Gid>) {
