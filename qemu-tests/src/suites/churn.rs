@@ -29,6 +29,8 @@ const LANES: usize = 4;
 const GROWTH_KIB: u64 = 1024;
 /// A container that exits at once has exited.
 const EXIT_LIMIT: Duration = Duration::from_secs(120);
+/// More events than an agent keeps. A caller is one, so with as many before the count those after it cost no memory.
+const EVENTS: usize = 4400;
 /// A container that callers attach to says something so often.
 const TICK_MS: &str = "20";
 /// Ten thousand waits of the usual length would be most of the run.
@@ -50,7 +52,7 @@ pub(super) async fn run(context: &Context, report: &Report) {
         .check("the first containers come and go", &mut machine, async |machine| {
             containers(machine, LANES * 5).await?;
             programs(machine, LANES * 5).await?;
-            callers(machine, LANES * 5).await?;
+            callers(machine, count.clamp(LANES * 5, EVENTS)).await?;
             before = Some(count_all(machine).await?);
             Ok(())
         })
