@@ -12,6 +12,11 @@ use tonic::transport::{Channel, Uri};
 
 /// A config stream is at most 4 MiB; a node answers with at most as much, and lists of pods stay far below.
 const MESSAGE_BYTES_MAX: usize = 8 << 20;
+/// Bytes that a node may send ahead in one stream, and in all of a connection. HTTP/2's library gives up a connection on which many small
+/// frames wait for who does not read (half of the second number, of which a frame takes up to 256). With the first this small, the
+/// node stops long before: a pager that shows its first page may do so for hours.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 8 << 20;
 /// A node that vanished without a word (power cut) is noticed within this and the next.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,6 +34,8 @@ pub(super) async fn open(
         // The authority is what HTTP/2 shows to the node; TLS has its own name. The scheme is not https although this is
         // TLS: our connector does it, and where another crate turns on tonic's own, tonic refuses https without that.
         tonic::transport::Endpoint::from_static("http://ingot-node")
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .keep_alive_while_idle(true)

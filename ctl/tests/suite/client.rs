@@ -1,13 +1,16 @@
 //! The client against a node with real TLS: who gets in, who does not, and in which words.
 
+use crate::fake::answers::CHATTER;
 use crate::fake::{Fake, a_year, expired};
-use ingot_api::machine::v1::GetConfigRequest;
+use ingot_api::machine::v1::{GetConfigRequest, PodLogsRequest};
 use ingot_ctl::client::{Credentials, Distrust, Error, Kind, Node, Refusal, Target, Unpaired};
 use ingot_pki::pairing::PairingCode;
 use ingot_pki::{Ca, Role};
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// Long enough for all that is sent ahead to arrive.
+const PAUSE: Duration = Duration::from_secs(3);
 
 async fn refused(target: &Target) -> Error {
     Node::connect(target).await.unwrap_err()
@@ -208,4 +211,21 @@ fn the_connection_is_made_again_when_the_node_was_away() {
     };
     assert_eq!(status.node_name, "web-1");
     assert_eq!(again.address, fake.address);
+}
+
+/// `ingotctl logs --follow pod | less`: nobody reads for as long as the pager shows its first page.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_pauses_in_a_stream_of_short_lines_hears_all_of_it() {
+    let fake = Fake::configured().await;
+    let node = Node::connect(&fake.target_as(Role::Reader)).await.unwrap();
+    let request =
+        PodLogsRequest { pod: "chatter".to_owned(), follow: true, ..PodLogsRequest::default() };
+    let mut lines = node.machine().pod_logs(request).await.unwrap().into_inner();
+    lines.message().await.unwrap().expect("a first line");
+    tokio::time::sleep(PAUSE).await;
+    for number in 1..CHATTER {
+        let line = lines.message().await.unwrap().expect("a further line").line;
+        assert_eq!(line, format!("line {number}").into_bytes());
+    }
+    assert!(lines.message().await.unwrap().is_none());
 }

@@ -384,3 +384,15 @@ pub(crate) fn images() -> ListImagesResponse {
     };
     ListImagesResponse { images: vec![bundled, pulled], store_bytes: 12 << 20, store_inodes: 900 }
 }
+
+/// So many lines that whoever keeps them all for a reader who pauses would be overwhelmed.
+pub(crate) const CHATTER: usize = 40_000;
+
+/// Many short lines.
+pub(crate) fn chatter() -> impl Iterator<Item = PodLogsResponse> + Send {
+    (0..CHATTER).map(|number| PodLogsResponse {
+        stream: "stdout".to_owned(),
+        line: format!("line {number}").into_bytes(),
+        ..Default::default()
+    })
+}

@@ -54,6 +54,24 @@ fn stream<T: Send + 'static>(messages: Vec<T>, follow: bool) -> Response<Answers
     }
 }
 
+/// Messages of which each travels alone.
+fn one_by_one<T: Send + 'static>(
+    messages: impl Iterator<Item = T> + Send + 'static,
+) -> Response<Answers<T>> {
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move {
+        for message in messages {
+            if sender.send(Ok(message)).await.is_err() {
+                return;
+            }
+            for _ in 0..4 {
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    Response::new(Box::pin(tokio_stream::wrappers::ReceiverStream::new(receiver)))
+}
+
 #[tonic::async_trait]
 impl Service for Machine {
     async fn version(
@@ -138,6 +156,9 @@ impl Service for Machine {
         request: Request<PodLogsRequest>,
     ) -> Result<Response<Self::PodLogsStream>, Status> {
         self.need(&request, Role::Reader)?;
+        if request.get_ref().pod == "chatter" {
+            return Ok(one_by_one(answers::chatter()));
+        }
         if request.get_ref().pod != "web" {
             return Err(hinted(
                 Code::NotFound,

@@ -1,6 +1,6 @@
 //! A node in this process: the machine API on localhost with real TLS 1.3 and client certificates, and fixed answers.
 
-mod answers;
+pub(crate) mod answers;
 mod machine;
 mod programs;
 
